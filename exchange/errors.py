@@ -1,0 +1,32 @@
+"""What went wrong at the exchange, said as what the caller may do about it.
+
+ExchangeError
+├── TransientError        nothing happened: the same request may be sent again
+├── RejectedError         understood and refused: give up this action
+├── UnknownOutcomeError   it may have happened: read back before deciding anything
+└── OperatorNeededError   only a person can help: suspend the account and say so
+"""
+
+
+class ExchangeError(Exception):
+    """Base of all four; its message is one sentence for a person and carries no secret."""
+
+
+class TransientError(ExchangeError):
+    """Nothing happened at the exchange: the request may be sent again after `after_s` seconds."""
+
+    def __init__(self, message: str, *, after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.after_s = after_s
+
+
+class RejectedError(ExchangeError):
+    """The exchange understood and refused: sending the same again changes nothing."""
+
+
+class UnknownOutcomeError(ExchangeError):
+    """The request left and no clear answer came: look at the exchange before the next action."""
+
+
+class OperatorNeededError(ExchangeError):
+    """Credentials refused, or a payload we cannot read: a person has to look."""

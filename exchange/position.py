@@ -1,0 +1,95 @@
+"""A running position and what can be said of it at a price."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+from math import ceil
+from typing import NewType, Self
+
+from exchange import formulas
+from exchange.formulas import Side
+from exchange.money import Exact, Sats, Usd, UsdPerBtc
+
+PositionId = NewType("PositionId", str)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """One running isolated trade, as the exchange last reported it."""
+
+    id: PositionId
+    side: Side
+    quantity: Usd
+    entry: UsdPerBtc
+    """The reference price of profit and loss (`price` on the wire); a cash-in moves it (6.9)."""
+    margin: Sats
+    maintenance_margin: Sats
+    liquidation: UsdPerBtc
+    leverage: Decimal
+    stoploss: UsdPerBtc | None
+    takeprofit: UsdPerBtc | None
+    filled_at: datetime | None
+    client_id: str | None
+
+    def profit_at(self, price: Exact) -> Fraction:
+        """Return the unrounded profit in sats; a loss is negative."""
+        return formulas.profit(self.side, self.quantity, self.entry, price)
+
+    def margin_ratio_at(self, price: Exact) -> Fraction:
+        """Return the exchange's margin ratio: 1 at liquidation and beyond (6.7)."""
+        return formulas.margin_ratio(self.margin, self.maintenance_margin, self.profit_at(price))
+
+    def margin_used_at(self, price: Exact) -> Fraction:
+        """Return the loss as a share of the margin: 0 or less in profit, 1 at liquidation (6.8)."""
+        return -self.profit_at(price) / self.margin
+
+    def liquidation_distance_at(self, price: Exact) -> Fraction:
+        """Return how far liquidation is, as a share of the price; 0 or less once it is reached."""
+        room = Fraction(price) - Fraction(self.liquidation)
+        return self.side.sign * room / Fraction(price)
+
+    def price_at_margin_ratio(self, ratio: Exact) -> Fraction | None:
+        """Return the price at which the margin ratio is `ratio`, 0 < ratio <= 1 (6.7)."""
+        target = formulas.profit_at_margin_ratio(self.margin, self.maintenance_margin, ratio)
+        return formulas.price_at_profit(self.side, self.quantity, self.entry, target)
+
+    def price_at_margin_used(self, share: Exact) -> Fraction | None:
+        """Return the price at which the loss is `share` of the margin (6.8)."""
+        target = -Fraction(share) * self.margin
+        return formulas.price_at_profit(self.side, self.quantity, self.entry, target)
+
+    def price_at_liquidation_distance(self, share: Exact) -> Fraction | None:
+        """Return the price from which liquidation is `share` of that price away."""
+        divisor = 1 - self.side.sign * Fraction(share)
+        return Fraction(self.liquidation) / divisor if divisor > 0 else None
+
+    def margin_to_reach_ratio(self, ratio: Exact, price: Exact) -> int:
+        """Return the least sats to add that bring the ratio at `price` down to `ratio` (6.7)."""
+        target = formulas.profit_at_margin_ratio(self.margin, self.maintenance_margin, ratio)
+        return ceil(target - self.profit_at(price))
+
+    def margin_to_reach_used(self, share: Exact, price: Exact) -> int:
+        """Return the least sats to add that make the loss at `price` `share` of the margin."""
+        return ceil(-self.profit_at(price) / Fraction(share)) - self.margin
+
+    def margin_to_reach_liquidation(self, liquidation: Exact) -> int:
+        """Return the least sats to add that move the unrounded liquidation price there (6.9)."""
+        return ceil(-self.profit_at(liquidation)) - self.margin
+
+    @property
+    def largest_top_up(self) -> Sats:
+        """The most that can be added before the leverage falls below 1 (6.9); never negative."""
+        most = formulas.largest_margin(self.quantity, self.entry) - self.margin
+        return Sats(max(0, most))
+
+    def with_margin_added(self, amount: Sats) -> Self:
+        """Return the position as the exchange shows it after `add-margin` (6.9)."""
+        margin = Sats(self.margin + amount)
+        leverage = formulas.leverage_of(self.quantity, self.entry, margin)
+        return replace(
+            self,
+            margin=margin,
+            leverage=Decimal(leverage.numerator) / Decimal(leverage.denominator),
+            liquidation=formulas.liquidation_price(self.side, self.quantity, self.entry, margin),
+        )
