@@ -1,0 +1,102 @@
+"""An account at the exchange: one API key, sealed, owned by one user."""
+
+import hashlib
+from datetime import datetime
+from typing import ClassVar, Self
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from accounts import crypto
+from exchange.auth import Credentials
+from exchange.config import Network
+
+
+class AccountQuerySet(models.QuerySet["Account"]):
+    def acting(self) -> Self:
+        """Return the accounts that automations may act for: active and verified."""
+        return self.filter(is_active=True, verified_at__isnull=False)
+
+
+class Account(models.Model):
+    """One API key. Its secret parts leave `credentials_sealed` only through `credentials()`."""
+
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="exchange_accounts"
+    )
+    name = models.CharField(max_length=100, help_text="What you call it; unique among your accounts.")
+    network = models.CharField(
+        max_length=16,
+        choices=[(network.value, network.value) for network in Network],
+        help_text="Where the key was made. “paper” is the practice exchange of this installation.",
+    )
+    credentials_sealed = models.TextField(editable=False)
+    key_fingerprint = models.CharField(max_length=64, editable=False)
+    key_hint = models.CharField("key", max_length=16, editable=False)
+    is_active = models.BooleanField(
+        "active", default=True, help_text="Automations act for active, verified accounts only."
+    )
+    verified_at = models.DateTimeField(
+        null=True,
+        editable=False,
+        help_text="When the exchange last accepted the key; empty until the connection was tested.",
+    )
+    fault = models.CharField(
+        max_length=500,
+        blank=True,
+        editable=False,
+        help_text="Why the last test of the connection failed.",
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[models.Manager["Account"]] = AccountQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["owner_id", "name"]
+        constraints = [
+            models.UniqueConstraint(fields=["owner", "name"], name="account_name_is_unique_per_owner"),
+            models.UniqueConstraint(
+                fields=["network", "key_fingerprint"],
+                name="api_key_belongs_to_one_account",
+                violation_error_message="This API key already belongs to an account.",
+            ),
+            models.CheckConstraint(
+                condition=Q(network__in=[network.value for network in Network]),
+                name="account_network_is_known",
+            ),
+            models.CheckConstraint(condition=~Q(credentials_sealed=""), name="account_has_credentials"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.network})"
+
+    def set_credentials(self, credentials: Credentials) -> None:
+        """Seal new credentials; the account must be verified again before anything acts for it."""
+        ring = crypto.keyring(settings.CREDENTIAL_KEYS)
+        self.credentials_sealed = crypto.seal(credentials, ring)
+        self.key_fingerprint = hashlib.sha256(credentials.key.encode()).hexdigest()
+        self.key_hint = f"…{credentials.key[-4:]}"
+        self.verified_at = None
+        self.fault = ""
+
+    def credentials(self) -> Credentials:
+        """Open the seal.
+
+        Raises:
+            accounts.crypto.SealBrokenError: none of `CREDENTIAL_KEYS` opens it.
+        """
+        return crypto.unseal(self.credentials_sealed, crypto.keyring(settings.CREDENTIAL_KEYS))
+
+    @property
+    def may_act(self) -> bool:
+        return self.is_active and self.verified_at is not None
+
+    def mark_verified(self, now: datetime) -> None:
+        self.verified_at, self.fault = now, ""
+        self.save(update_fields=["verified_at", "fault"])
+
+    def suspend(self, fault: str) -> None:
+        """Stop acting for the account until its connection is tested again."""
+        self.verified_at, self.fault = None, fault[:500]
+        self.save(update_fields=["verified_at", "fault"])
