@@ -5,6 +5,7 @@ ExchangeError
 ├── RejectedError         understood and refused: give up this action
 ├── UnknownOutcomeError   it may have happened: read back before deciding anything
 └── OperatorNeededError   only a person can help: suspend the account and say so
+    └── KeyRefusedError   401 or 403: the key is not accepted, and nothing was done
 """
 
 
@@ -29,4 +30,11 @@ class UnknownOutcomeError(ExchangeError):
 
 
 class OperatorNeededError(ExchangeError):
-    """Credentials refused, or a payload we cannot read: a person has to look."""
+    """A payload we cannot read, or credentials refused: a person has to look.
+
+    After a write, an answer that cannot be read leaves its outcome unknown.
+    """
+
+
+class KeyRefusedError(OperatorNeededError):
+    """The exchange refused the key (401, 403) before doing anything."""
