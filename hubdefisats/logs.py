@@ -1,0 +1,31 @@
+"""The form of a log line: time, level, logger, message, then the fields given as `extra`."""
+
+import json
+import logging
+import time
+from typing import Final
+
+_OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class LineFormatter(logging.Formatter):
+    """Keeps an entry on one line; a traceback follows on lines of its own."""
+
+    converter = staticmethod(time.gmtime)
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
+        fields = (
+            f" {name}={_shown(value)}" for name, value in vars(record).items() if name not in _OWN
+        )
+        return super().formatMessage(record).replace("\n", "\\n") + "".join(fields)
+
+
+def _shown(value: object) -> str:
+    text = str(value)
+    plain = text and not any(character in '"=\\' or character.isspace() for character in text)
+    return text if plain else json.dumps(text, ensure_ascii=False)

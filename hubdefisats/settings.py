@@ -1,0 +1,160 @@
+"""Everything that can be set, read from the environment once, checked, and safe when absent."""
+
+import os
+from typing import Any
+
+from cryptography.fernet import Fernet
+from django.core.exceptions import ImproperlyConfigured
+from kombu import Queue
+
+from exchange.config import Network
+from hubdefisats import addresses, local
+from hubdefisats.env import Environment
+
+BASE_DIR = local.BASE_DIR
+DATA = local.data_folder()
+# The stack that runs in this folder says where its parts are; what a person sets comes first.
+env = Environment(local.read(DATA) | {name: value for name, value in os.environ.items() if value})
+
+DEBUG = env.flag("DEBUG", default=False)
+SECRET_KEY = env.text("SECRET_KEY")
+CREDENTIAL_KEYS = env.words("CREDENTIAL_KEYS")
+"""Seal the accounts' credentials: the newest first, which seals; all of them open."""
+try:
+    _ring = [Fernet(key) for key in CREDENTIAL_KEYS]
+except ValueError:
+    _ring = []
+if not _ring:
+    raise ImproperlyConfigured(
+        "CREDENTIAL_KEYS must be Fernet keys, newest first, with commas between."
+    )
+
+# Web
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", default="localhost,127.0.0.1,[::1]")
+CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS", default="")
+HTTPS = env.flag("HTTPS", default=False)
+"""People reach the pages by https, through a proxy that says so in X-Forwarded-Proto."""
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_REDIRECT_EXEMPT = [r"^health/"]
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_AGE = 7 * 24 * 3600
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+ROOT_URLCONF = "hubdefisats.urls"
+ASGI_APPLICATION = "hubdefisats.asgi.application"
+INSTALLED_APPS = [
+    "unfold",  # before the admin, whose templates it replaces
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_celery_beat",
+    "accounts",
+    "automations",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+STATIC_URL = "static/"
+WHITENOISE_USE_FINDERS = True  # served from where they lie: no collecting step
+UNFOLD = {"SITE_TITLE": "hubdefisats", "SITE_HEADER": "hubdefisats", "SITE_SYMBOL": "shield"}
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en"
+
+# Record and broker
+DATABASES = {"default": addresses.database(env)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+REDIS_URL = env.url("REDIS_URL", ("redis", "rediss"))
+
+# Exchange
+LN_MARKETS_NETWORK = Network(env.choice("LN_MARKETS_NETWORK", list(Network), default=Network.MAINNET))
+"""The network of a new account, and the one that the two URL variables are about."""
+LN_MARKETS_ENDPOINTS = addresses.endpoints(env, LN_MARKETS_NETWORK)
+
+# Celery. No message is acknowledged late: what dies with its worker is found again by the sweep.
+CELERY_BROKER_URL = REDIS_URL
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "queue_order_strategy": "priority",  # the order of CELERY_TASK_QUEUES
+    "visibility_timeout": 180,  # beyond the longest wait of a retry, 60 s
+    "socket_connect_timeout": 5,
+    "socket_timeout": 10,
+    "socket_keepalive": True,
+    "health_check_interval": 25,
+}
+CELERY_TASK_QUEUES = [
+    # Without a routing key of its own a queue would get the default one, and every message with it.
+    Queue(name, routing_key=name)
+    for name in ("urgent", "automation-execute", "maintenance", "notifications")
+]
+CELERY_TASK_DEFAULT_QUEUE = "maintenance"
+CELERY_TASK_CREATE_MISSING_QUEUES = False
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 3, "interval_start": 0, "interval_max": 0.5}
+CELERY_TASK_SOFT_TIME_LIMIT = 45
+CELERY_TASK_TIME_LIMIT = 60
+CELERY_TASK_SEND_SENT_EVENT = True
+CELERY_WORKER_SEND_TASK_EVENTS = True
+CELERY_WORKER_CONCURRENCY = env.integer("WORKER_CONCURRENCY", default=5, least=1)
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TIMEZONE = TIME_ZONE
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_SYNC_EVERY = 1  # `last_run_at` is how the health check sees beat alive
+
+LOG_LEVEL = env.choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO")
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"()": "hubdefisats.logs.LineFormatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {
+        # These bring handlers of their own, which would say everything twice.
+        name: {"handlers": [], "level": level, "propagate": True}
+        for name, level in {
+            "django": LOG_LEVEL,
+            "django.server": LOG_LEVEL,
+            "uvicorn": LOG_LEVEL,
+            "uvicorn.error": LOG_LEVEL,
+            "uvicorn.access": "WARNING",
+        }.items()
+    },
+}

@@ -1,0 +1,76 @@
+"""What every test can use: Django on a real PostgreSQL and a real Redis, started once a run."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import django
+import psycopg2
+import pytest
+import redis
+
+from hubdefisats import embedded, local
+
+_services = ExitStack()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the services and set Django up on them; a worker of xdist uses its controller's."""
+    if not config.pluginmanager.hasplugin("django"):
+        return
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is None:
+        _start_services()
+    else:
+        # Databases of PostgreSQL are told apart by pytest-django, those of Redis here.
+        url = urlsplit(os.environ["REDIS_URL"])
+        number = 1 + int(worker.removeprefix("gw"))
+        os.environ["REDIS_URL"] = url._replace(path=f"/{number}").geturl()
+    os.environ["DJANGO_SETTINGS_MODULE"] = "hubdefisats.settings"
+    django.setup()
+    # Workers start from this environment, and must choose their database before they read settings.
+    del os.environ["DJANGO_SETTINGS_MODULE"]
+
+
+def pytest_unconfigure() -> None:
+    _services.close()
+
+
+@pytest.fixture
+def redis_url() -> Iterator[str]:
+    """An empty database of Redis for one test."""
+    url = os.environ["REDIS_URL"]
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+        yield url
+        client.flushdb()
+
+
+def _start_services() -> None:
+    folder = Path(_services.enter_context(tempfile.TemporaryDirectory(prefix="hubdefisats-tests-")))
+    made_up = local.new_secrets()
+    os.environ["HUBDEFISATS_DATA"] = str(folder)
+    os.environ["SECRET_KEY"] = made_up["SECRET_KEY"]
+    os.environ["CREDENTIAL_KEYS"] = made_up["CREDENTIAL_KEYS"]
+    if "DATABASE_URL" not in os.environ:
+        url = _services.enter_context(embedded.postgres(folder / "postgres"))
+        _never_wait_for_the_disk(url)
+        os.environ["DATABASE_URL"] = url
+    if "REDIS_URL" not in os.environ:
+        os.environ["REDIS_URL"] = _services.enter_context(
+            embedded.redis_server(folder, made_up["REDIS_PASSWORD"])
+        )
+
+
+def _never_wait_for_the_disk(url: str) -> None:
+    """Give up safety against power cuts, which tests do not need, for speed."""
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            cursor.execute(f"ALTER SYSTEM SET {setting} = off")
+        cursor.execute("SELECT pg_reload_conf()")
+    connection.close()
