@@ -105,6 +105,12 @@ LN_MARKETS_NETWORK = Network(env.choice("LN_MARKETS_NETWORK", list(Network), def
 """The network of a new account, and the one that the two URL variables are about."""
 LN_MARKETS_ENDPOINTS = addresses.endpoints(env, LN_MARKETS_NETWORK)
 
+# Nothing is decided on data older than this, in seconds
+PRICE_MAX_AGE_S = env.integer("PRICE_MAX_AGE_S", default=5, least=1)
+POSITIONS_MAX_AGE_S = env.integer("POSITIONS_MAX_AGE_S", default=5, least=1)
+POSITIONS_REREAD_S = env.integer("POSITIONS_REREAD_S", default=3, least=1)
+"""The stream process reads each account's positions this often, as some changes have no event."""
+
 # Celery. No message is acknowledged late: what dies with its worker is found again by the sweep.
 CELERY_BROKER_URL = REDIS_URL
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True

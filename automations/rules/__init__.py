@@ -1,1 +1,1 @@
-"""The decisions: pure functions of a snapshot and a configuration, without clock, database or socket."""
+"""The decisions: pure functions of a snapshot and a configuration, no clock, no database, no socket."""

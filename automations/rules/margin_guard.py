@@ -16,7 +16,7 @@ class Metric(StrEnum):
     """How near liquidation is."""
 
     MARGIN_RATIO = "margin_ratio"
-    """The exchange's own: maintenance margin over what is left. It moves only when it is almost too late."""
+    """The exchange's own: maintenance margin over what is left. It moves when it is almost too late."""
     MARGIN_USED = "margin_used"
     """The loss as a share of the margin: 0 at entry, 1 at liquidation."""
     LIQUIDATION_DISTANCE = "liquidation_distance"

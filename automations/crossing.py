@@ -1,0 +1,86 @@
+"""The way of a tick: from the socket's thread to the queue, past the trigger book."""
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from automations.triggers import Trigger, TriggerBook
+from exchange.market import Quote
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """The ticks since the last look: what lies between the lowest and the highest was crossed."""
+
+    lowest: Quote
+    highest: Quote
+    newest: Quote
+
+    def with_tick(self, tick: Quote) -> "Range":
+        return Range(
+            lowest=min(self.lowest, tick, key=lambda quote: quote.price),
+            highest=max(self.highest, tick, key=lambda quote: quote.price),
+            newest=tick,
+        )
+
+
+class TickCell:
+    """One cell between the socket and the trigger book: a slow reader sees fewer, wider ranges.
+
+    Nothing piles up and no crossing is lost, however long the reader takes.
+    """
+
+    def __init__(self) -> None:
+        self._filled = threading.Condition()
+        self._range: Range | None = None
+
+    def put(self, tick: Quote) -> None:
+        with self._filled:
+            seen = self._range
+            self._range = (
+                seen.with_tick(tick) if seen else Range(lowest=tick, highest=tick, newest=tick)
+            )
+            self._filled.notify()
+
+    def take(self, *, timeout_s: float) -> Range | None:
+        """Return everything since the last take; None when nothing came in time."""
+        with self._filled:
+            self._filled.wait_for(lambda: self._range is not None, timeout_s)
+            taken, self._range = self._range, None
+        return taken
+
+
+class Crossing:
+    """A trigger book that several threads may use: one weighs ticks, others arm.
+
+    `fire` sends one crossed trigger with its tick on its way; it must raise where it could not.
+    """
+
+    def __init__(self, fire: Callable[[Trigger, Quote], None]) -> None:
+        self._fire = fire
+        self._book = TriggerBook()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._book)
+
+    def arm(self, account_id: int, triggers: Iterable[Trigger]) -> None:
+        """Replace everything armed for one account."""
+        with self._lock:
+            self._book.arm(account_id, triggers)
+
+    def disarm(self, account_id: int) -> None:
+        with self._lock:
+            self._book.disarm(account_id)
+
+    def look(self, ticks: Range) -> int:
+        """Fire what the ticks reached; return how many triggers that was.
+
+        The lock is not held while firing, so that arming never waits for the queue.
+        """
+        with self._lock:
+            fell = [(trigger, ticks.lowest) for trigger in self._book.cross(ticks.lowest.price)]
+            rose = [(trigger, ticks.highest) for trigger in self._book.cross(ticks.highest.price)]
+        for trigger, tick in fell + rose:
+            self._fire(trigger, tick)
+        return len(fell) + len(rose)
