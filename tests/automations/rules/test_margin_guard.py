@@ -20,7 +20,7 @@ from automations.rules.margin_guard import (
 )
 from automations.triggers import Direction
 from exchange.formulas import Side
-from exchange.money import MAX_PRICE, TICK, Sats, UsdPerBtc
+from exchange.money import MAX_PRICE, TICK, Sats, UsdPerBtc, nearest_tick
 from exchange.position import Position
 from tests.automations.positions import positions, prices, running
 
@@ -206,16 +206,30 @@ def test_its_level_says_at_every_price_whether_it_acts(
     assert acts(decide(position, price(at), config)) is reached
 
 
-@given(position=positions(), metric=st.sampled_from(Metric), at=prices)
-def test_a_target_is_reached_by_what_it_adds(position: Position, metric: Metric, at: Decimal) -> None:
-    threshold, target = (
-        (Fraction(1, 50), Fraction(1, 20)) if metric.shrinks else (Fraction(1, 2), Fraction(1, 4))
-    )
-    config = GuardConfig(metric=metric, threshold=threshold, response=AddToReach(target=target))
-    action = decide(position, price(at), config)
+TARGETS = {
+    Metric.MARGIN_USED: (Fraction(1, 2), Fraction(1, 4)),
+    Metric.MARGIN_RATIO: (Fraction(1, 1000), Fraction(1, 2000)),
+    Metric.LIQUIDATION_DISTANCE: (Fraction(1, 2), Fraction(3, 5)),
+}
 
-    assume(isinstance(action, AddMargin))
+
+@given(
+    position=positions(),
+    metric=st.sampled_from(Metric),
+    lost=st.fractions(min_value=Fraction(1, 2), max_value=1, max_denominator=100),
+)
+def test_a_target_is_reached_by_what_it_adds(
+    position: Position, metric: Metric, lost: Fraction
+) -> None:
+    exact = position.price_at_margin_used(lost)
+    assume(exact is not None)
+    assert exact is not None
+    at = nearest_tick(exact)
+    threshold, target = TARGETS[metric]
+    config = GuardConfig(metric=metric, threshold=threshold, response=AddToReach(target=target))
+    action = decide(position, at, config)
+
+    assume(isinstance(action, AddMargin) and action.amount < position.largest_top_up)
     assert isinstance(action, AddMargin)
-    assume(action.amount < position.largest_top_up)
     after = metric.at(position.with_margin_added(action.amount), at)
     assert after >= target if metric.shrinks else after <= target
