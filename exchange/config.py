@@ -17,6 +17,8 @@ class Endpoints:
 
     api_url: str
     stream_url: str
+    ca_file: str | None = None
+    """Certificates to trust in place of the system's: for a paper exchange with its own."""
 
 
 PUBLIC_ENDPOINTS: Final = {
@@ -40,5 +42,41 @@ class Timeouts:
     """Send a `ping` after this long; the exchange drops a connection idle for 120 s."""
     silence_s: float = 40.0
     """A connection that brought no frame for this long is half-open: drop it."""
+    idle_s: float = 4.0
+    """Dial anew after this long. Servers commonly close what idled 5 s, and a connection that closes
+    just as a write leaves makes its outcome unknown."""
+    turn_s: float = 3.0
+    """Wait this long for a slot under the rate limit before giving the request back."""
     reconnect_first_s: float = 1.0
     reconnect_most_s: float = 30.0
+    """Waits between connections double from the first to the most, each shortened by chance."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """One limit of the exchange."""
+
+    per_s: float
+    burst: int = 1
+    """How many may come at once; the exchange promises none beyond one (API notes, 4.4)."""
+    reserve: float = 0.0
+    """The share that ordinary calls leave to protective writes."""
+
+    @property
+    def ordinary_per_s(self) -> float:
+        return self.per_s * (1 - self.reserve)
+
+
+PRIVATE_RATE: Final = Rate(per_s=5.0, reserve=0.2)
+PUBLIC_RATE: Final = Rate(per_s=1.0)
+"""Per key and per address of ours (API notes, 4.4)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retries:
+    """How a read is asked again; a write never is."""
+
+    attempts: int = 3
+    first_s: float = 0.25
+    most_s: float = 4.0
+    """A longer wait is the caller's to decide: the error says how long."""

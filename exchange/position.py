@@ -5,13 +5,16 @@ from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 from math import ceil
-from typing import NewType, Self
+from typing import Final, NewType, Self
 
 from exchange import formulas
 from exchange.formulas import Side
+from exchange.market import Source
 from exchange.money import Exact, Sats, Usd, UsdPerBtc
 
 PositionId = NewType("PositionId", str)
+
+_NONE: Final = Sats(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +34,12 @@ class Position:
     takeprofit: UsdPerBtc | None
     filled_at: datetime | None
     client_id: str | None
+    trailing: Decimal | None = None
+    """The distance of a trailing stop as a share of the price; None: the stop is fixed or unset."""
+    funding_fees: Sats = _NONE
+    """Signed total so far: positive was paid, out of the margin."""
+    cashed_in: Sats = _NONE
+    """Total taken out so far, from profit and from margin."""
 
     def profit_at(self, price: Exact) -> Fraction:
         """Return the unrounded profit in sats; a loss is negative."""
@@ -93,3 +102,13 @@ class Position:
             leverage=Decimal(leverage.numerator) / Decimal(leverage.denominator),
             liquidation=formulas.liquidation_price(self.side, self.quantity, self.entry, margin),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionsSnapshot:
+    """All running isolated trades of one account at one moment; an empty one says there are none."""
+
+    positions: tuple[Position, ...]
+    at: datetime
+    """Aware; the positions are at least this fresh: taken before the request left."""
+    source: Source

@@ -1,0 +1,19 @@
+"""An account as the exchange sees it: its free balance and fee tier."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from exchange.money import Sats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountState:
+    """`GET /account` (API notes, 3.5)."""
+
+    id: str
+    username: str
+    balance: Sats
+    """Free balance: neither margin in trades nor the cross margin is part of it."""
+    synthetic_usd: Decimal
+    fee_tier: int
+    """0 is the first tier."""

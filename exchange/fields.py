@@ -1,0 +1,221 @@
+"""Checked reading of JSON from outside, and exact writing of our own: each fault names its field."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from enum import StrEnum
+from typing import Final, Self, TypeVar
+
+from exchange.errors import OperatorNeededError
+from exchange.money import MAX_PRICE, MIN_PRICE, Sats, Usd, UsdPerBtc
+
+Scalar = str | int | Decimal | bool | None
+Choice = TypeVar("Choice", bound=StrEnum)
+
+_MOST_SATS: Final = 21_000_000 * 100_000_000
+_MOST_USD: Final = 10**12
+_FINEST_EXPONENT: Final = -40
+"""Finer numbers are no amounts; a Fraction of 1e-999999 would eat the machine."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST_MS: Final = 253_402_300_799_999
+
+
+def unreadable(where: str, fault: str) -> OperatorNeededError:
+    return OperatorNeededError(f"LN Markets sent what we cannot read ({where}): {fault}")
+
+
+def parse(text: str | bytes, where: str) -> object:
+    """Return the JSON document, its fractions as Decimal.
+
+    Raises:
+        OperatorNeededError: it is not JSON, or holds NaN or Infinity.
+    """
+    try:
+        document: object = json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError, InvalidOperation) as error:
+        raise unreadable(where, f"not JSON ({type(error).__name__})") from None
+    return document
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """One JSON object, read field by field; what is not asked for is ignored.
+
+    Every method raises OperatorNeededError naming the field and `where` it came from.
+    """
+
+    values: Mapping[str, object]
+    where: str
+    path: str = ""
+
+    @classmethod
+    def of(cls, document: object, where: str, path: str = "") -> Self:
+        if not isinstance(document, dict):
+            raise unreadable(where, f"{path or 'the answer'} is not an object but {_kind(document)}")
+        return cls(document, where, path)
+
+    def fault(self, name: str, problem: str) -> OperatorNeededError:
+        return unreadable(self.where, f"field {self._named(name)} {problem}")
+
+    def text(self, name: str, *, most: int = 200) -> str:
+        value = self._present(name)
+        if not isinstance(value, str):
+            raise self.fault(name, f"is not text but {_kind(value)}")
+        if not 0 < len(value) <= most:
+            raise self.fault(name, f"is not 1 to {most} characters long")
+        return value
+
+    def text_or_none(self, name: str, *, most: int = 200) -> str | None:
+        """Return None for null, an absent field and an empty text (3.6.2)."""
+        return self.text(name, most=most) if self.values.get(name) not in (None, "") else None
+
+    def flag(self, name: str) -> bool:
+        value = self._present(name)
+        if not isinstance(value, bool):
+            raise self.fault(name, f"is not true or false but {_kind(value)}")
+        return value
+
+    def choice(self, name: str, kinds: type[Choice]) -> Choice:
+        value = self.text(name)
+        try:
+            return kinds(value)
+        except ValueError:
+            raise self.fault(name, f"is none of {', '.join(kinds)} but {value[:40]!r}") from None
+
+    def number(self, name: str, *, least: int | Decimal, most: int | Decimal) -> Decimal:
+        value = self._present(name)
+        if isinstance(value, bool) or not isinstance(value, int | Decimal):
+            raise self.fault(name, f"is not a number but {_kind(value)}")
+        number = Decimal(value)
+        exponent = number.as_tuple().exponent
+        if not least <= number <= most or not isinstance(exponent, int) or exponent < _FINEST_EXPONENT:
+            raise self.fault(name, f"is out of range: {str(value)[:40]}")
+        return number
+
+    def number_or_none(self, name: str, *, least: int | Decimal, most: int | Decimal) -> Decimal | None:
+        return None if self.values.get(name) is None else self.number(name, least=least, most=most)
+
+    def integer(self, name: str, *, least: int, most: int) -> int:
+        """Return a whole number; JSON does not tell 5 from 5.0, so both will do."""
+        number = self.number(name, least=least, most=most)
+        if number != int(number):
+            raise self.fault(name, f"is not a whole number: {str(number)[:40]}")
+        return int(number)
+
+    def sats(self, name: str, *, least: int = 0) -> Sats:
+        return Sats(self.integer(name, least=least, most=_MOST_SATS))
+
+    def signed_sats(self, name: str) -> Sats:
+        return Sats(self.integer(name, least=-_MOST_SATS, most=_MOST_SATS))
+
+    def usd(self, name: str, *, least: int = 1) -> Usd:
+        return Usd(self.integer(name, least=least, most=_MOST_USD))
+
+    def price(self, name: str) -> UsdPerBtc:
+        return UsdPerBtc(self.number(name, least=MIN_PRICE, most=MAX_PRICE))
+
+    def price_or_none(self, name: str) -> UsdPerBtc | None:
+        """Return None for null, an absent field and 0, the exchange's word for unset (3.6.2)."""
+        value = self.values.get(name)
+        return None if value is None or _is_zero(value) else self.price(name)
+
+    def time(self, name: str) -> datetime:
+        """Return an ISO 8601 time as an aware one in UTC."""
+        text = self.text(name, most=40)
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            raise self.fault(name, "is not an ISO 8601 time") from None
+        if moment.tzinfo is None:
+            raise self.fault(name, "is a time without its zone")
+        return moment.astimezone(UTC)
+
+    def time_or_none(self, name: str) -> datetime | None:
+        return None if self.values.get(name) is None else self.time(name)
+
+    def time_ms(self, name: str) -> int:
+        """Return milliseconds since the epoch, as the stream sends them."""
+        return self.integer(name, least=1, most=_LATEST_MS)
+
+    def inner(self, name: str) -> "Fields":
+        return Fields.of(self._present(name), self.where, self._named(name))
+
+    def items(self, name: str) -> list[object]:
+        value = self._present(name)
+        if not isinstance(value, list):
+            raise self.fault(name, f"is not an array but {_kind(value)}")
+        return value
+
+    def inners(self, name: str) -> list["Fields"]:
+        named = self._named(name)
+        return [
+            Fields.of(item, self.where, f"{named}[{index}]")
+            for index, item in enumerate(self.items(name))
+        ]
+
+    def _present(self, name: str) -> object:
+        value = self.values.get(name)
+        if value is None:
+            raise self.fault(name, "is null" if name in self.values else "is missing")
+        return value
+
+    def _named(self, name: str) -> str:
+        return f"{self.path}.{name}" if self.path else name
+
+
+def objects(document: object, where: str) -> list[Fields]:
+    """Return the objects of an array answer."""
+    if not isinstance(document, list):
+        raise unreadable(where, f"the answer is not an array but {_kind(document)}")
+    return [Fields.of(item, where, f"[{index}]") for index, item in enumerate(document)]
+
+
+def from_ms(time_ms: int) -> datetime:
+    return _EPOCH + timedelta(milliseconds=time_ms)
+
+
+def to_ms(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def iso_text(moment: datetime) -> str:
+    """Return an aware time as the exchange wants it: UTC, milliseconds, `Z` (2.1)."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def number_text(number: int | Decimal) -> str:
+    """Return the plain text of a number: no exponent, no trailing zeros (2.3)."""
+    text = f"{number:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def json_text(fields: Mapping[str, Scalar]) -> str:
+    """Return a flat JSON object, compact and in ASCII; what is None stands as null."""
+    return "{" + ",".join(f'"{name}":{_scalar_text(value)}' for name, value in fields.items()) + "}"
+
+
+def _scalar_text(value: Scalar) -> str:
+    if isinstance(value, Decimal):
+        return number_text(value)
+    return json.dumps(value)
+
+
+def _is_zero(value: object) -> bool:
+    return isinstance(value, int | Decimal) and not isinstance(value, bool) and value == 0
+
+
+def _kind(value: object) -> str:
+    names = {
+        dict: "an object",
+        list: "an array",
+        str: "text",
+        bool: "a truth value",
+        type(None): "null",
+    }
+    return names.get(type(value), "a number")
