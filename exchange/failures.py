@@ -1,0 +1,115 @@
+"""The one table from what went wrong on the way to what the caller may do (API notes, 4.3)."""
+
+import math
+import ssl
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+
+import requests
+from urllib3.exceptions import (
+    ClosedPoolError,
+    ConnectTimeoutError,
+    HTTPError,
+    MaxRetryError,
+    NewConnectionError,
+    ReadTimeoutError,
+)
+
+from exchange.errors import (
+    ExchangeError,
+    OperatorNeededError,
+    RejectedError,
+    TransientError,
+    UnknownOutcomeError,
+)
+from exchange.fields import Fields, parse
+
+NETWORK_FAILURES: Final = (requests.RequestException, HTTPError, OSError)
+"""All that `requests` and the libraries below it raise."""
+
+_NEVER_SENT: Final = (NewConnectionError, ConnectTimeoutError, ClosedPoolError)
+_LONGEST_HOLD_S: Final = 3600.0
+
+
+def unanswered(error: Exception, *, where: str, address: str, writes: bool) -> ExchangeError:
+    """Return what to raise where no answer came."""
+    cause = _cause(error)
+    if isinstance(cause, _NEVER_SENT) or isinstance(error, requests.exceptions.InvalidURL):
+        return TransientError(f"{address} cannot be reached: {_why_unreachable(cause)}")
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return TransientError(f"{address} cannot be trusted: {cause.verify_message}")
+    why = "no answer in time" if isinstance(cause, ReadTimeoutError) else "the connection was lost"
+    return _interrupted(f"LN Markets gave no answer to {where}: {why}", writes=writes)
+
+
+def _cause(error: Exception) -> BaseException:
+    """Return the first failure below those that only wrap it."""
+    cause: BaseException = error
+    while True:
+        inner = cause.reason if isinstance(cause, MaxRetryError) else next(iter(cause.args), None)
+        if isinstance(cause, _NEVER_SENT) or not isinstance(inner, BaseException):
+            return cause
+        cause = inner
+
+
+def _why_unreachable(cause: BaseException) -> str:
+    if isinstance(cause, ConnectTimeoutError) and not isinstance(cause, NewConnectionError):
+        return "no connection in time"
+    below = cause.__cause__ or cause.__context__
+    return (below.strerror if isinstance(below, OSError) else None) or type(cause).__name__
+
+
+def refused(
+    status: int, *, headers: Mapping[str, str], content: bytes, where: str, writes: bool
+) -> ExchangeError:
+    """Return what to raise for an answer that is no success."""
+    code, message = _error_body(content, where)
+    said = f"({status}{f' {code}' if code else ''}): {message or _phrase(status)}"
+    if status == HTTPStatus.TOO_MANY_REQUESTS or _without_engine(status, code):
+        return TransientError(f"LN Markets did nothing {said}", after_s=retry_after_s(headers))
+    if status == HTTPStatus.UNAUTHORIZED:
+        return OperatorNeededError(f"LN Markets refused the key {said}")
+    if status == HTTPStatus.FORBIDDEN:
+        return OperatorNeededError(f"LN Markets does not allow {where} {said}")
+    if status >= 500 or status == HTTPStatus.REQUEST_TIMEOUT:
+        return _interrupted(f"LN Markets broke down at {where} {said}", writes=writes)
+    if status >= 400:
+        return RejectedError(f"LN Markets refused {where} {said}")
+    return OperatorNeededError(f"LN Markets is not at this address, {where} was answered {said}")
+
+
+def _without_engine(status: int, code: str | None) -> bool:
+    """A gateway's own 503 has no such code, and may come after the engine has acted."""
+    return status == HTTPStatus.SERVICE_UNAVAILABLE and code == "SERVICE_UNAVAILABLE"
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float:
+    """Return the seconds that `Retry-After` asks for; 1 where it is absent or no number (4.3)."""
+    try:
+        seconds = float(headers.get("Retry-After", ""))
+    except ValueError:
+        return 1.0
+    return min(max(seconds, 1.0), _LONGEST_HOLD_S) if math.isfinite(seconds) else 1.0
+
+
+def _interrupted(sentence: str, *, writes: bool) -> ExchangeError:
+    if writes:
+        return UnknownOutcomeError(f"{sentence}; it may have been done")
+    return TransientError(sentence)
+
+
+def _error_body(content: bytes, where: str) -> tuple[str | None, str | None]:
+    """Return code and message; a gateway's page has neither (4.1)."""
+    try:
+        fields = Fields.of(parse(content, where), where)
+        return fields.text_or_none("code", most=60), fields.text_or_none("message", most=300)
+    except OperatorNeededError:
+        return None, None
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "no reason given"

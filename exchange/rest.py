@@ -1,0 +1,236 @@
+"""The endpoints of REST v3, each as one method with typed arguments and answers."""
+
+import random
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from operator import attrgetter
+from typing import TypeVar
+
+from exchange import wire
+from exchange.account import AccountState
+from exchange.auth import Credentials
+from exchange.config import PRIVATE_RATE, PUBLIC_RATE, Endpoints, Retries, Timeouts
+from exchange.errors import TransientError
+from exchange.fields import Fields, Scalar, json_text, to_ms
+from exchange.market import Quote, Source, Ticker
+from exchange.money import Sats, UsdPerBtc
+from exchange.paging import Span, collect, page_of
+from exchange.position import Position, PositionId, PositionsSnapshot
+from exchange.ratelimit import Limiter, LocalLimiter, Scope
+from exchange.serverclock import ServerClock
+from exchange.trade import (
+    CanceledTrade,
+    ClosedTrade,
+    NewTrade,
+    OpenOrder,
+    StopMode,
+    check_price,
+    check_trailing,
+)
+from exchange.transport import Transport
+
+Item = TypeVar("Item")
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class RestClient:
+    """REST v3 for one key, or for none: then only public calls work.
+
+    Every method raises the four errors of `exchange.errors`, reads all but UnknownOutcomeError.
+    Reads are repeated, writes are sent once.
+
+    Args:
+        limiter: shared by all who use the same key or address; by default limits of this client alone.
+        server_clock: shared by all clients of the same exchange; by default one of its own.
+        now: our wall clock, aware.
+        clock: returns seconds from any fixed start, never going back.
+        chance: returns a number in [0, 1).
+    """
+
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        credentials: Credentials | None = None,
+        *,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
+        retries: Retries = Retries(),  # noqa: B008 - frozen
+        limiter: Limiter | None = None,
+        server_clock: ServerClock | None = None,
+        now: Callable[[], datetime] = _utc_now,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        rates = {Scope.PUBLIC: PUBLIC_RATE, Scope.PRIVATE: PRIVATE_RATE}
+        self._now = now
+        self._transport = Transport(
+            endpoints,
+            credentials,
+            timeouts=timeouts,
+            limiter=limiter or LocalLimiter(rates, clock=clock),
+            server_clock=server_clock or ServerClock(clock=clock),
+            retries=retries,
+            clock=clock,
+            sleep=sleep,
+            chance=chance,
+        )
+
+    def close_connections(self) -> None:
+        self._transport.close()
+
+    # Public
+
+    def ping(self) -> None:
+        self._transport.get("/ping", wire.pong, scope=Scope.PUBLIC)
+
+    def time(self) -> datetime:
+        """Return the exchange's time, aware."""
+        return self._transport.get("/time", wire.server_time, scope=Scope.PUBLIC)
+
+    def measure_clock(self) -> None:
+        """Take over the exchange's time for signatures, now."""
+        self._transport.measure_clock()
+
+    def ticker(self) -> Ticker:
+        return self._transport.get("/futures/ticker", wire.ticker, scope=Scope.PUBLIC)
+
+    def quote(self) -> Quote:
+        """Return the last price.
+
+        Raises:
+            TransientError: also where the exchange knows no price just now.
+        """
+        at = self._now()
+        ticker = self.ticker()
+        if ticker.last_price is None:
+            raise TransientError("LN Markets gives no price at the moment")
+        return Quote(price=ticker.last_price, at=at, time_ms=to_ms(ticker.time), source=Source.REST)
+
+    # Account
+
+    def account(self) -> AccountState:
+        return self._transport.get("/account", wire.account, scope=Scope.PRIVATE)
+
+    # Isolated trades: reads
+
+    def positions(self) -> PositionsSnapshot:
+        """Return the running trades with the moment at which they were asked for."""
+        at = self._now()
+        return PositionsSnapshot(positions=self.running_trades(), at=at, source=Source.REST)
+
+    def running_trades(self) -> tuple[Position, ...]:
+        return self._transport.get(
+            "/futures/isolated/trades/running", wire.running_trades, scope=Scope.PRIVATE
+        )
+
+    def open_trades(self) -> tuple[OpenOrder, ...]:
+        return self._transport.get(
+            "/futures/isolated/trades/open", wire.open_trades, scope=Scope.PRIVATE
+        )
+
+    def closed_trades(self, span: Span = Span()) -> tuple[ClosedTrade, ...]:  # noqa: B008 - frozen
+        """Return the trades closed in that time, newest first."""
+        return self._list("/futures/isolated/trades/closed", wire.closed_trade, span)
+
+    def canceled_trades(self, span: Span = Span()) -> tuple[CanceledTrade, ...]:  # noqa: B008 - frozen
+        """Return the trades canceled in that time, newest first."""
+        return self._list("/futures/isolated/trades/canceled", wire.canceled_trade, span)
+
+    # Isolated trades: writes
+
+    def open_trade(self, trade: NewTrade) -> Position | OpenOrder:
+        """Return what runs (at market) or rests (at a limit)."""
+        return self._transport.write(
+            "POST", "/futures/isolated/trade", wire.living_trade, body=wire.new_trade_body(trade)
+        )
+
+    def close(self, trade_id: PositionId) -> ClosedTrade:
+        """Close the whole running trade at market."""
+        return self._transport.write(
+            "POST",
+            "/futures/isolated/trade/close",
+            wire.about(trade_id, wire.one(wire.closed_trade)),
+            body=json_text({"id": trade_id}),
+            protective=True,
+        )
+
+    def cancel(self, trade_id: PositionId) -> CanceledTrade:
+        """Take back a trade that does not run yet."""
+        return self._transport.write(
+            "POST",
+            "/futures/isolated/trade/cancel",
+            wire.about(trade_id, wire.one(wire.canceled_trade)),
+            body=json_text({"id": trade_id}),
+            protective=True,
+        )
+
+    def cancel_all(self) -> tuple[CanceledTrade, ...]:
+        """Take back all trades that do not run yet."""
+        return self._transport.write(
+            "POST", "/futures/isolated/trades/cancel-all", wire.canceled_trades, protective=True
+        )
+
+    def add_margin(self, trade_id: PositionId, amount: Sats) -> Position:
+        """Move sats from the balance into the trade. Each success acts again: never repeat unseen."""
+        return self._move_margin("add-margin", trade_id, amount, protective=True)
+
+    def cash_in(self, trade_id: PositionId, amount: Sats) -> Position:
+        """Take sats out of the trade: profit first, then margin (6.9). Each success acts again."""
+        return self._move_margin("cash-in", trade_id, amount, protective=False)
+
+    def set_stoploss(
+        self, trade_id: PositionId, value: UsdPerBtc | None, *, trailing: Decimal | None = None
+    ) -> Position | OpenOrder:
+        """Set a stop at a price, or trailing by a share of the price; remove it where both are None."""
+        if value is not None and trailing is not None:
+            raise ValueError("a stop is fixed or trailing, not both")
+        check_price("stoploss", value)
+        check_trailing(trailing)
+        mode = None if trailing is None else StopMode.TRAILING
+        return self._set_exit("stoploss", trade_id, value if trailing is None else trailing, mode)
+
+    def set_takeprofit(self, trade_id: PositionId, value: UsdPerBtc | None) -> Position | OpenOrder:
+        """Set the take profit at a price; None removes it."""
+        check_price("takeprofit", value)
+        return self._set_exit("takeprofit", trade_id, value, None)
+
+    def _move_margin(
+        self, call: str, trade_id: PositionId, amount: Sats, *, protective: bool
+    ) -> Position:
+        if amount < 1:
+            raise ValueError(f"the amount must be positive, was {amount}")
+        return self._transport.write(
+            "POST",
+            f"/futures/isolated/trade/{call}",
+            wire.about(trade_id, wire.one(wire.position)),
+            body=json_text({"id": trade_id, "amount": amount}),
+            protective=protective,
+        )
+
+    def _set_exit(
+        self, kind: str, trade_id: PositionId, value: Decimal | None, mode: StopMode | None
+    ) -> Position | OpenOrder:
+        path = f"/futures/isolated/trade/{kind}"
+        reader = wire.about(trade_id, wire.living_trade)
+        if value is None:
+            return self._transport.write(
+                "DELETE", path, reader, query={"id": trade_id}, protective=False
+            )
+        wanted: dict[str, Scalar] = {"id": trade_id, "value": value}
+        if mode is not None:
+            wanted["mode"] = mode
+        return self._transport.write(
+            "PUT", path, reader, body=json_text(wanted), protective=kind == "stoploss"
+        )
+
+    def _list(self, path: str, item: Callable[[Fields], Item], span: Span) -> tuple[Item, ...]:
+        return collect(
+            lambda query: self._transport.get(path, page_of(item), scope=Scope.PRIVATE, query=query),
+            span,
+            key=attrgetter("id"),
+        )

@@ -1,0 +1,328 @@
+"""How one request travels: its turn, its signature, its connection, its repetition."""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, Final, TypeVar
+from urllib.parse import urlencode
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.response import HTTPResponse
+
+from exchange.auth import Credentials, rest_headers
+from exchange.config import Endpoints, Retries, Timeouts
+from exchange.errors import (
+    ExchangeError,
+    OperatorNeededError,
+    TransientError,
+    UnknownOutcomeError,
+)
+from exchange.failures import NETWORK_FAILURES, refused, retry_after_s, unanswered
+from exchange.fields import parse, to_ms
+from exchange.ratelimit import Limiter, Scope
+from exchange.serverclock import ServerClock
+from exchange.wire import server_time
+
+logger = logging.getLogger(__name__)
+
+Value = TypeVar("Value")
+Reader = Callable[[object, str], Value]
+"""Makes a value of a JSON document; the text says where it came from."""
+
+VERSION_PATH: Final = "/v3"
+_CLOCK_DOUBT_S: Final = 30.0
+_POOL_SIZE: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request before it is signed."""
+
+    method: str
+    path: str
+    scope: Scope
+    query: str = ""
+    """With its `?`, encoded; empty where there is none."""
+    body: str | None = None
+    protective: bool = False
+
+    @property
+    def writes(self) -> bool:
+        return self.method != "GET"
+
+    @property
+    def where(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+class Transport:
+    """The way to one exchange with at most one key.
+
+    Args:
+        limiter: asked for a slot before each request.
+        server_clock: shared by all transports to the same exchange.
+        retries: how reads are repeated.
+        clock: returns seconds from any fixed start, never going back.
+        sleep: waits that many seconds.
+        chance: returns a number in [0, 1).
+    """
+
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        credentials: Credentials | None,
+        *,
+        timeouts: Timeouts,
+        limiter: Limiter,
+        server_clock: ServerClock,
+        retries: Retries,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._address = endpoints.api_url.rstrip("/")
+        self._credentials = credentials
+        self._timeouts = timeouts
+        self._limiter = limiter
+        self._server_clock = server_clock
+        self._retries = retries
+        self._clock = clock
+        self._sleep = sleep
+        self._chance = chance
+        self._session = _session(endpoints.ca_file, timeouts.idle_s)
+        self._doubted_at: float | None = None
+        self._owners = {Scope.PUBLIC: self._address, Scope.PRIVATE: _owner(credentials)}
+
+    def close(self) -> None:
+        self._session.close()
+
+    def get(
+        self, path: str, reader: Reader[Value], *, scope: Scope, query: Mapping[str, str] | None = None
+    ) -> Value:
+        """Read, and read again where that may help.
+
+        Raises:
+            TransientError, RejectedError, OperatorNeededError
+        """
+        call = Call(method="GET", path=path, scope=scope, query=_query_text(query))
+        for attempt in range(1, self._retries.attempts):
+            try:
+                return self._once(call, reader)
+            except TransientError as error:
+                delay_s = self._delay_s(attempt, error.after_s)
+                if delay_s > self._retries.most_s:
+                    raise
+                self._sleep(delay_s)
+        return self._once(call, reader)
+
+    def write(
+        self,
+        method: str,
+        path: str,
+        reader: Reader[Value],
+        *,
+        body: str | None = None,
+        query: Mapping[str, str] | None = None,
+        protective: bool = False,
+    ) -> Value:
+        """Send once.
+
+        Raises:
+            TransientError, RejectedError, UnknownOutcomeError, OperatorNeededError
+        """
+        call = Call(
+            method=method,
+            path=path,
+            scope=Scope.PRIVATE,
+            query=_query_text(query),
+            body=body,
+            protective=protective,
+        )
+        return self._once(call, reader)
+
+    def measure_clock(self) -> None:
+        """Take the exchange's time now, waiting for a slot."""
+        self._server_clock.measure(lambda: to_ms(self.get("/time", server_time, scope=Scope.PUBLIC)))
+
+    def _once(self, call: Call, reader: Reader[Value]) -> Value:
+        response = self._exchange(call)
+        if response.status_code == 401 and self._clock_was_wrong(call):
+            response = self._exchange(call)
+        if not 200 <= response.status_code < 300:
+            raise self._refusal(call, response)
+        try:
+            return reader(parse(response.content, call.where), call.where)
+        except OperatorNeededError as error:
+            if call.writes:
+                # A success we cannot read has happened: it must not pass for "not sent".
+                raise UnknownOutcomeError(f"{error}; it may have been done") from error
+            raise
+
+    def _exchange(self, call: Call) -> requests.Response:
+        self._wait_for_turn(call)
+        self._keep_clock(call)
+        return self._send(call)
+
+    def _send(self, call: Call) -> requests.Response:
+        try:
+            return self._session.send(
+                self._prepared(call),
+                timeout=(self._timeouts.connect_s, self._timeouts.read_s),
+                allow_redirects=False,
+            )
+        except NETWORK_FAILURES as error:
+            # `from None`: the cause holds the request, and with it the key and its passphrase.
+            raise unanswered(
+                error, where=call.where, address=self._address, writes=call.writes
+            ) from None
+
+    def _prepared(self, call: Call) -> requests.PreparedRequest:
+        headers = {"Accept": "application/json", "User-Agent": "hubdefisats"}
+        if call.body is not None:
+            headers["Content-Type"] = "application/json"
+        path = VERSION_PATH + call.path
+        if call.scope is Scope.PRIVATE:
+            headers |= self._signature(call, path)
+        url = f"{self._address}{path}{call.query}"
+        body = None if call.body is None else call.body.encode("ascii")
+        return requests.Request(call.method, url, headers=headers, data=body).prepare()
+
+    def _signature(self, call: Call, path: str) -> dict[str, str]:
+        if self._credentials is None:
+            raise OperatorNeededError(f"{call.where} needs an API key and none is given")
+        return rest_headers(
+            self._credentials,
+            timestamp_ms=self._server_clock.now_ms(),
+            method=call.method,
+            path=path,
+            data=call.query + (call.body or ""),
+        )
+
+    def _refusal(self, call: Call, response: requests.Response) -> ExchangeError:
+        if response.status_code == 429:
+            after_s = retry_after_s(response.headers)
+            self._limiter.hold(call.scope, self._owners[call.scope], after_s=after_s)
+        return refused(
+            response.status_code,
+            headers=response.headers,
+            content=response.content,
+            where=call.where,
+            writes=call.writes,
+        )
+
+    def _wait_for_turn(self, call: Call) -> None:
+        owner = self._owners[call.scope]
+        latest = self._clock() + self._timeouts.turn_s
+        while (wait_s := self._limiter.wait_s(call.scope, owner, protective=call.protective)) > 0:
+            if self._clock() + wait_s > latest:
+                raise TransientError(
+                    f"{call.where} was not sent: the rate limit is used up", after_s=wait_s
+                )
+            self._sleep(wait_s)
+
+    def _delay_s(self, attempt: int, after_s: float) -> float:
+        backoff_s: float = self._retries.first_s * 2 ** (attempt - 1) * (0.5 + self._chance() / 2)
+        return max(backoff_s, after_s)
+
+    def _keep_clock(self, call: Call) -> None:
+        """Measure before the first signature; later only reads wait for it, a write never does."""
+        clock = self._server_clock
+        if call.scope is Scope.PRIVATE and not clock.fresh and not (call.writes and clock.measured):
+            self._measure_if_free()
+
+    def _clock_was_wrong(self, call: Call) -> bool:
+        """After a refused signature: whether a fresh look at the clock gives reason to try again."""
+        doubted_at, now = self._doubted_at, self._clock()
+        if call.scope is Scope.PUBLIC or (doubted_at and now - doubted_at < _CLOCK_DOUBT_S):
+            return False
+        self._doubted_at = now
+        return self._measure_if_free()
+
+    def _measure_if_free(self) -> bool:
+        """Measure unless the rate limit or the exchange is in the way; return whether it moved."""
+        if self._limiter.wait_s(Scope.PUBLIC, self._owners[Scope.PUBLIC], protective=False) > 0:
+            return False
+        call = Call(method="GET", path="/time", scope=Scope.PUBLIC)
+        try:
+            moved = self._server_clock.measure(lambda: self._asked_time_ms(call))
+        except ExchangeError as error:
+            logger.warning("exchange clock not measured", extra={"why": str(error)})
+            return False
+        if moved:
+            logger.warning(
+                "our clock differs from the exchange's",
+                extra={"offset_ms": self._server_clock.offset_ms},
+            )
+        return moved
+
+    def _asked_time_ms(self, call: Call) -> int:
+        response = self._send(call)
+        if response.status_code != 200:
+            raise self._refusal(call, response)
+        return to_ms(server_time(parse(response.content, call.where), call.where))
+
+
+def _owner(credentials: Credentials | None) -> str:
+    """Return a name for the key that does not show it."""
+    return sha256(credentials.key.encode()).hexdigest()[:16] if credentials else "nobody"
+
+
+def _query_text(query: Mapping[str, str] | None) -> str:
+    return f"?{urlencode(query)}" if query else ""
+
+
+def _session(ca_file: str | None, idle_s: float) -> requests.Session:
+    session = requests.Session()
+    # No proxy, netrc or certificate of the environment: what is signed goes to the address given.
+    session.trust_env = False
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    if ca_file is not None:
+        session.verify = ca_file
+    adapter = _Adapter(idle_s)
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    return session
+
+
+class _Adapter(HTTPAdapter):
+    """Keeps connections alive, and dials anew in place of one that was idle for `idle_s`."""
+
+    def __init__(self, idle_s: float) -> None:
+        self._idle_s = idle_s
+        super().__init__(pool_connections=2, pool_maxsize=_POOL_SIZE, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _pools(self._idle_s)
+
+
+def _pools(idle_s: float) -> dict[str, type[HTTPConnectionPool]]:
+    class Connection(HTTPConnection):
+        used_at = float("-inf")
+
+        def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 itself does
+            response = super().getresponse()
+            self.used_at = time.monotonic()
+            return response
+
+        @property
+        def is_connected(self) -> bool:
+            return super().is_connected and time.monotonic() - self.used_at < idle_s
+
+    class TlsConnection(Connection, HTTPSConnection):
+        pass
+
+    class Pool(HTTPConnectionPool):
+        ConnectionCls = Connection
+
+    class TlsPool(HTTPSConnectionPool):
+        ConnectionCls = TlsConnection
+
+    return {"http": Pool, "https": TlsPool}

@@ -1,0 +1,388 @@
+import json
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from urllib.parse import urlsplit
+
+import pytest
+
+from exchange.auth import Credentials, sign_request
+from exchange.config import Endpoints, Retries, Timeouts
+from exchange.errors import (
+    ExchangeError,
+    OperatorNeededError,
+    RejectedError,
+    TransientError,
+    UnknownOutcomeError,
+)
+from exchange.formulas import Side
+from exchange.market import Source
+from exchange.money import Sats, Usd, UsdPerBtc
+from exchange.paging import Span
+from exchange.position import PositionId
+from exchange.rest import RestClient
+from exchange.trade import NewTrade
+from tests.exchange import documents
+from tests.exchange.scripted import Answer, Request, Script, scripted_exchange
+from tests.exchange.unlimited import Unlimited
+
+CREDENTIALS = Credentials(key="test-key", secret="test-secret", passphrase="test-passphrase")
+SECRETS = ("test-secret", "test-passphrase")
+TRADE = PositionId(documents.TRADE_ID)
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def script() -> Iterator[Script]:
+    with scripted_exchange() as script:
+        yield script
+
+
+@pytest.fixture
+def client(script: Script) -> RestClient:
+    client = client_of(script.endpoints)
+    client.measure_clock()
+    return client
+
+
+def client_of(
+    endpoints: Endpoints,
+    credentials: Credentials | None = CREDENTIALS,
+    *,
+    retries: Retries = Retries(attempts=1),  # noqa: B008 - frozen
+    sleep: Callable[[float], object] = time.sleep,
+) -> RestClient:
+    return RestClient(
+        endpoints,
+        credentials,
+        timeouts=Timeouts(connect_s=0.5, read_s=0.3, idle_s=0.2),
+        retries=retries,
+        limiter=Unlimited(),
+        sleep=sleep,
+        chance=lambda: 0.0,
+    )
+
+
+def answer(document: object, status: int = 200) -> Answer:
+    return Answer(status=status, content=json.dumps(document))
+
+
+def failure(status: int, code: str = "BAD_REQUEST", message: str = "no") -> Answer:
+    return answer({"code": code, "message": message}, status)
+
+
+ENGINE_DOWN = failure(503, "SERVICE_UNAVAILABLE", "Trading engine is temporarily unavailable")
+
+
+@pytest.mark.parametrize(
+    ("given", "of_a_write", "of_a_read"),
+    [
+        pytest.param(failure(429), TransientError, TransientError, id="429: not yet"),
+        pytest.param(ENGINE_DOWN, TransientError, TransientError, id="503: the engine refused"),
+        pytest.param(
+            Answer(status=503, content="<html>"), UnknownOutcomeError, TransientError,
+            id="503 of a gateway: the engine may have acted",
+        ),
+        pytest.param(failure(500), UnknownOutcomeError, TransientError, id="500: broke on the way"),
+        pytest.param(
+            Answer(status=502, content="<html>"), UnknownOutcomeError, TransientError, id="502"
+        ),
+        pytest.param(
+            Answer(status=504, content=""), UnknownOutcomeError, TransientError, id="504"
+        ),
+        pytest.param(
+            Answer(delay_s=0.5), UnknownOutcomeError, TransientError, id="answered too late"
+        ),
+        pytest.param(Answer(cut=True), UnknownOutcomeError, TransientError, id="connection lost"),
+        pytest.param(failure(400), RejectedError, RejectedError, id="400: refused"),
+        pytest.param(failure(404), RejectedError, RejectedError, id="404: no such thing"),
+        pytest.param(failure(422), RejectedError, RejectedError, id="422: not valid"),
+        pytest.param(failure(401), OperatorNeededError, OperatorNeededError, id="401: the key"),
+        pytest.param(failure(403), OperatorNeededError, OperatorNeededError, id="403: its scope"),
+        pytest.param(
+            Answer(status=301, headers={"Location": "http://127.0.0.1:1/"}),
+            OperatorNeededError, OperatorNeededError, id="301: another address, never followed",
+        ),
+        pytest.param(
+            Answer(content="<html>"), UnknownOutcomeError, OperatorNeededError,
+            id="a success we cannot read has happened",
+        ),
+        pytest.param(
+            answer(documents.running_trade(margin=None)), UnknownOutcomeError, OperatorNeededError,
+            id="a success with a fault in it has happened too",
+        ),
+    ],
+)  # fmt: skip
+def test_errors_say_what_the_caller_may_do(
+    script: Script,
+    client: RestClient,
+    given: Answer,
+    of_a_write: type[ExchangeError],
+    of_a_read: type[ExchangeError],
+) -> None:
+    script.then(given, given)
+    with pytest.raises(ExchangeError) as write:
+        client.add_margin(TRADE, Sats(1000))
+    with pytest.raises(ExchangeError) as read:
+        client.running_trades()
+    assert (type(write.value), type(read.value)) == (of_a_write, of_a_read)
+    assert len(script.requests) == 2
+
+
+def test_an_answer_about_another_trade_is_an_unknown_outcome(
+    script: Script, client: RestClient
+) -> None:
+    script.then(answer(documents.running_trade(id="other")))
+    with pytest.raises(UnknownOutcomeError, match="about other, not"):
+        client.add_margin(TRADE, Sats(1000))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        pytest.param("http://127.0.0.1:1", id="nobody listens"),
+        pytest.param("http://host.invalid:1", id="no such name"),
+    ],
+)
+def test_what_never_left_may_be_sent_again(address: str) -> None:
+    client = client_of(Endpoints(api_url=address, stream_url=""))
+    with pytest.raises(TransientError, match=f"{address} cannot be reached: "):
+        client.add_margin(TRADE, Sats(1000))
+
+
+def test_retry_after_is_passed_on(script: Script, client: RestClient) -> None:
+    script.then(Answer(status=429, headers={"Retry-After": "7"}))
+    with pytest.raises(TransientError) as caught:
+        client.account()
+    assert caught.value.after_s == 7
+
+
+@pytest.mark.parametrize("told", ["Wed, 21 Oct 2026 07:28:00 GMT", "nan", "-5", "", "inf"])
+def test_a_retry_after_that_is_no_number_means_a_second(
+    script: Script, client: RestClient, told: str
+) -> None:
+    script.then(Answer(status=429, headers={"Retry-After": told}))
+    with pytest.raises(TransientError) as caught:
+        client.account()
+    assert caught.value.after_s == 1
+
+
+def test_the_exchange_s_reason_is_in_the_sentence(script: Script, client: RestClient) -> None:
+    script.then(failure(400, "BAD_REQUEST", "You do not own this trade"))
+    with pytest.raises(RejectedError) as caught:
+        client.close(TRADE)
+    assert str(caught.value) == (
+        "LN Markets refused POST /futures/isolated/trade/close (400 BAD_REQUEST):"
+        " You do not own this trade"
+    )
+
+
+def test_no_failure_shows_a_secret(script: Script, client: RestClient) -> None:
+    script.then(failure(401, "UNAUTHORIZED", "Signature is not valid"), Answer(cut=True))
+    for _ in range(2):
+        with pytest.raises(ExchangeError) as caught:
+            client.account()
+        seen = f"{caught.value!r} {caught.value.__cause__!r} {client!r} {CREDENTIALS!r}"
+        assert not any(secret in seen for secret in SECRETS)
+        assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+def signed(request: Request) -> str:
+    """Return the signature that belongs to what came over the wire (API notes, 2.3)."""
+    parts = urlsplit(request.target)
+    query = f"?{parts.query}" if parts.query else ""
+    return sign_request(
+        "test-secret",
+        timestamp_ms=int(request.headers["lnm-access-timestamp"]),
+        method=request.method,
+        path=parts.path,
+        data=query + request.body,
+    )
+
+
+def every_signed_call(client: RestClient, script: Script) -> None:
+    script.then(
+        answer(documents.account()),
+        answer([documents.running_trade()]),
+        answer({"data": [documents.closed_trade()], "nextCursor": None}),
+        answer(documents.running_trade()),
+        answer(documents.running_trade()),
+        answer(documents.running_trade()),
+        answer([documents.canceled_trade()]),
+    )
+    client.account()
+    client.running_trades()
+    client.closed_trades(Span(since=datetime(2026, 1, 1, tzinfo=UTC), most=10))
+    client.open_trade(NewTrade(side=Side.BUY, leverage=Decimal(10), quantity=Usd(1)))
+    client.set_stoploss(TRADE, None, trailing=Decimal("0.1"))
+    client.set_takeprofit(TRADE, None)
+    client.cancel_all()
+
+
+def test_the_bytes_signed_are_the_bytes_sent(script: Script, client: RestClient) -> None:
+    every_signed_call(client, script)
+    assert len(script.requests) == 7
+    for request in script.requests:
+        assert request.headers["lnm-access-signature"] == signed(request)
+        assert request.headers["lnm-access-key"] == "test-key"
+
+
+def test_requests_look_as_the_exchange_wants_them(script: Script, client: RestClient) -> None:
+    every_signed_call(client, script)
+    assert [(each.method, each.target, each.body) for each in script.requests] == [
+        ("GET", "/v3/account", ""),
+        ("GET", "/v3/futures/isolated/trades/running", ""),
+        (
+            "GET",
+            "/v3/futures/isolated/trades/closed?from=2026-01-01T00%3A00%3A00.000Z&limit=10",
+            "",
+        ),
+        (
+            "POST",
+            "/v3/futures/isolated/trade",
+            '{"type":"market","side":"buy","quantity":1,"leverage":10}',
+        ),
+        (
+            "PUT",
+            "/v3/futures/isolated/trade/stoploss",
+            f'{{"id":"{TRADE}","value":0.1,"mode":"trailing"}}',
+        ),
+        ("DELETE", f"/v3/futures/isolated/trade/takeprofit?id={TRADE}", ""),
+        ("POST", "/v3/futures/isolated/trades/cancel-all", ""),
+    ]
+    types = [each.headers.get("Content-Type") for each in script.requests]
+    assert types == [None, None, None, "application/json", "application/json", None, None]
+
+
+def test_a_public_call_carries_no_key(script: Script) -> None:
+    script.then(answer("pong"))
+    client_of(script.endpoints).ping()
+    assert not any(name.startswith("lnm-") for name in script.requests[0].headers)
+
+
+def test_a_private_call_without_a_key_is_not_sent(script: Script) -> None:
+    client = client_of(script.endpoints, None)
+    with pytest.raises(OperatorNeededError, match="needs an API key"):
+        client.account()
+    assert script.requests == []
+
+
+def test_a_read_is_asked_again_and_signed_anew(script: Script) -> None:
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        time.sleep(0.002)  # long enough for another timestamp
+
+    retries = Retries(attempts=3, first_s=0.2, most_s=2)
+    client = client_of(script.endpoints, retries=retries, sleep=sleep)
+    client.measure_clock()
+    script.then(Answer(status=500), Answer(cut=True), answer(documents.account()))
+    assert client.account().balance == 500_000
+    stamps = {each.headers["lnm-access-timestamp"] for each in script.requests}
+    assert len(stamps) == 3
+    assert all(each.headers["lnm-access-signature"] == signed(each) for each in script.requests)
+    assert waits == [pytest.approx(0.1), pytest.approx(0.2)]
+
+
+def test_a_read_gives_up_after_its_attempts(script: Script) -> None:
+    client = client_of(script.endpoints, retries=Retries(attempts=2, first_s=0.001))
+    client.measure_clock()
+    script.then(Answer(status=500), Answer(status=500))
+    with pytest.raises(TransientError):
+        client.account()
+    assert len(script.requests) == 2
+
+
+def test_a_long_wait_is_left_to_the_caller(script: Script) -> None:
+    client = client_of(script.endpoints, retries=Retries(attempts=3, most_s=2))
+    client.measure_clock()
+    script.then(Answer(status=429, headers={"Retry-After": "60"}))
+    with pytest.raises(TransientError):
+        client.account()
+    assert len(script.requests) == 1
+
+
+def test_a_clock_that_is_off_is_set_before_the_first_signature(script: Script) -> None:
+    script.clock_ahead_s = 100
+    client = client_of(script.endpoints)
+    script.then(answer(documents.account()))
+    client.account()
+    ahead_ms = int(script.requests[0].headers["lnm-access-timestamp"]) - time.time() * 1000
+    assert ahead_ms == pytest.approx(100_000, abs=500)
+
+
+def test_a_refused_signature_makes_us_look_at_the_clock_and_try_once_more(
+    script: Script, client: RestClient
+) -> None:
+    script.clock_ahead_s = 60
+    script.then(failure(401, "UNAUTHORIZED"), answer(documents.running_trade()))
+    client.add_margin(TRADE, Sats(1))
+    first, second = (int(each.headers["lnm-access-timestamp"]) for each in script.requests)
+    assert second - first == pytest.approx(60_000, abs=1_000)
+
+
+def test_a_refused_key_with_a_right_clock_is_refused_once(script: Script, client: RestClient) -> None:
+    script.then(*[failure(401, "UNAUTHORIZED", "wrong")] * 2)
+    for _ in range(2):
+        with pytest.raises(OperatorNeededError, match=r"the key \(401 UNAUTHORIZED\): wrong"):
+            client.account()
+    assert len(script.requests) == 2
+    assert script.clock_reads == 2  # the first measure, and one doubt
+
+
+def test_a_quote_is_no_fresher_than_the_moment_it_was_asked_for(
+    script: Script, client: RestClient
+) -> None:
+    script.then(Answer(content=json.dumps(documents.ticker()), delay_s=0.2))
+    asked = datetime.now(UTC)
+    quote = client.quote()
+    assert (quote.price, quote.source) == (UsdPerBtc(Decimal("100000.5")), Source.REST)
+    assert asked <= quote.at < asked + 0.15 * SECOND
+
+
+def test_an_unknown_price_is_no_quote(script: Script, client: RestClient) -> None:
+    script.then(answer(documents.ticker(lastPrice=None)))
+    with pytest.raises(TransientError, match="no price"):
+        client.quote()
+
+
+def test_pages_are_walked_and_an_item_on_two_pages_counts_once(
+    script: Script, client: RestClient
+) -> None:
+    pages = [["c", "b"], ["b", "a"]]
+    for ids, cursor in zip(pages, ["2026-01-01T00:00:00.000Z", None], strict=True):
+        items = [documents.closed_trade(id=each) for each in ids]
+        script.then(answer({"data": items, "nextCursor": cursor}))
+    assert [each.id for each in client.closed_trades()] == ["c", "b", "a"]
+    assert script.requests[1].target.endswith("closed?limit=998&cursor=2026-01-01T00%3A00%3A00.000Z")
+
+
+def test_a_cursor_that_leads_nowhere_ends_the_walk(script: Script, client: RestClient) -> None:
+    page = answer({"data": [documents.closed_trade()], "nextCursor": "same"})
+    script.then(page, page)
+    assert len(client.closed_trades()) == 1
+
+
+@pytest.mark.parametrize(
+    ("pause_s", "connections"),
+    [
+        pytest.param(0.0, 1, id="kept alive"),
+        pytest.param(0.25, 2, id="idle for long: the server may be about to close it"),
+    ],
+)
+def test_connections_are_kept_alive_until_they_idled_for_long(
+    script: Script, client: RestClient, pause_s: float, connections: int
+) -> None:
+    script.then(*[answer(documents.account())] * 2)
+    client.account()
+    time.sleep(pause_s)
+    client.account()
+    assert len({each.connection for each in script.requests}) == connections
+
+
+def test_nothing_is_sent_for_an_amount_of_nothing(script: Script, client: RestClient) -> None:
+    with pytest.raises(ValueError, match="must be positive"):
+        client.add_margin(TRADE, Sats(0))
+    assert script.requests == []
