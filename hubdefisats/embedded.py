@@ -8,7 +8,7 @@ import subprocess
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,8 @@ import platformdirs
 import psutil
 import psycopg2
 import redis
+
+from hubdefisats.folder import marked
 
 DATABASE: Final = "hubdefisats"
 _REDIS_STARTS_WITHIN_S: Final = 5.0
@@ -156,10 +158,10 @@ def _spawn_redis(program: str, folder: Path, port: int, password: str) -> subpro
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env=os.environ | {"HUBDEFISATS_STACK": str(folder)},
+            env=os.environ | marked(folder),
         )
     assert process.stdin
-    with process.stdin as pipe:
+    with suppress(BrokenPipeError), process.stdin as pipe:  # it may have ended already
         pipe.write("\n".join(config).encode())
     return process
 

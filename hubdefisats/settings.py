@@ -143,7 +143,8 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = TIME_ZONE
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
-CELERY_BEAT_SYNC_EVERY = 1  # `last_run_at` is how the health check sees beat alive
+CELERY_BEAT_ENABLE_REMOTE_CONTROL = True  # answers the health check only while it ticks
+CELERY_BEAT_REMOTE_CONTROL_MAX_TICK_AGE = 20
 
 LOG_LEVEL = env.choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO")
 LOGGING: dict[str, Any] = {

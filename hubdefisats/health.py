@@ -1,0 +1,87 @@
+"""Whether each part does its work, for whoever decides to restart one or to send people elsewhere."""
+
+from collections.abc import Callable
+from typing import Final
+
+import redis
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.http import HttpRequest, JsonResponse
+
+from hubdefisats.celery import app
+
+STREAM_HEARTBEAT: Final = "hubdefisats:stream:heartbeat"
+"""The stream process writes this key of Redis each second; it expires soon after the last time."""
+
+_PATIENCE_S: Final = 1.0
+
+
+class NotReadyError(Exception):
+    """A part does not do its work; the message says why in a few words, without addresses."""
+
+
+def live(_: HttpRequest) -> JsonResponse:
+    """Say that this process serves, whatever the other parts do."""
+    return JsonResponse({"live": True})
+
+
+def ready(_: HttpRequest) -> JsonResponse:
+    """Say for each part whether it does its work: 200 when all do, else 503."""
+    parts = {part: _state(check) for part, check in _CHECKS.items()}
+    all_ready = all(state == "ready" for state in parts.values())
+    return JsonResponse({"ready": all_ready, "parts": parts}, status=200 if all_ready else 503)
+
+
+def _state(check: Callable[[], None]) -> str:
+    try:
+        check()
+    except NotReadyError as error:
+        return str(error)
+    except (DatabaseError, redis.RedisError, OSError) as error:
+        return type(error).__name__
+    return "ready"
+
+
+def _database() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+def _redis() -> None:
+    with _client() as client:
+        client.ping()
+
+
+def _worker() -> None:
+    _answers("celery@*")
+
+
+def _beat() -> None:
+    _answers("celerybeat@*")
+
+
+def _stream() -> None:
+    with _client() as client:
+        if not client.exists(STREAM_HEARTBEAT):
+            raise NotReadyError("no heartbeat")
+
+
+def _answers(nodes: str) -> None:
+    _redis()  # where it is down, asking by it would wait long and say less
+    if not app.control.ping(timeout=_PATIENCE_S, limit=1, pattern=nodes, matcher="glob"):
+        raise NotReadyError("no answer")
+
+
+def _client() -> redis.Redis:
+    return redis.Redis.from_url(
+        settings.REDIS_URL, socket_timeout=_PATIENCE_S, socket_connect_timeout=_PATIENCE_S
+    )
+
+
+_CHECKS: Final = {
+    "database": _database,
+    "redis": _redis,
+    "worker": _worker,
+    "stream": _stream,
+    "beat": _beat,
+}

@@ -1,0 +1,46 @@
+"""A log line and its fields."""
+
+import logging
+
+import pytest
+
+from hubdefisats.logs import LineFormatter
+
+
+@pytest.mark.parametrize(
+    ("extra", "shown"),
+    [
+        pytest.param({}, "", id="no fields"),
+        pytest.param({"account": 7, "by": "alice"}, " account=7 by=alice", id="plain values"),
+        pytest.param({"why": "too old"}, ' why="too old"', id="blanks are quoted"),
+        pytest.param({"why": 'a="b"'}, ' why="a=\\"b\\""', id="so are signs of the form"),
+        pytest.param({"why": ""}, ' why=""', id="nothing is shown as nothing"),
+        pytest.param({"why": "a\nb"}, ' why="a\\nb"', id="a field cannot forge a line"),
+    ],
+)
+def test_a_line_shows_its_fields(extra: dict[str, object], shown: str) -> None:
+    record = logging.makeLogRecord(
+        {"name": "stream", "levelname": "INFO", "msg": "session %s", "args": ("live",), "created": 0.25}
+        | {"msecs": 250.0}
+        | extra
+    )
+
+    assert LineFormatter().format(record) == f"1970-01-01T00:00:00.250Z INFO stream session live{shown}"
+
+
+def test_a_message_cannot_forge_a_line() -> None:
+    record = logging.makeLogRecord({"msg": "one\ntwo"})
+
+    assert LineFormatter().format(record).endswith("one\\ntwo")
+
+
+def test_a_traceback_follows_the_line() -> None:
+    with pytest.raises(ValueError, match="invalid literal") as failed:
+        int("x")
+    exc_info = (failed.type, failed.value, failed.tb)
+    record = logging.makeLogRecord({"msg": "failed", "exc_info": exc_info, "account": 7})
+
+    first, *rest = LineFormatter().format(record).splitlines()
+
+    assert first.endswith("failed account=7")
+    assert rest[-1].startswith("ValueError")
