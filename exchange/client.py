@@ -1,0 +1,157 @@
+"""One client for whoever acts: the live view where it is fresh enough, else REST; writes by REST."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TypeVar
+
+from exchange.account import AccountState
+from exchange.errors import TransientError
+from exchange.live import LiveView, View, is_fresh
+from exchange.market import Quote
+from exchange.money import Sats, UsdPerBtc
+from exchange.paging import Span
+from exchange.position import Position, PositionId, PositionsSnapshot
+from exchange.rest import RestClient
+from exchange.trade import CanceledTrade, ClosedTrade, NewTrade, OpenOrder
+
+Value = TypeVar("Value")
+Read = TypeVar("Read", Quote, PositionsSnapshot)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """All that a rule decides on."""
+
+    quote: Quote
+    positions: PositionsSnapshot
+
+
+class Client:
+    """What one account can see and do.
+
+    Reads never return anything older than asked for: they raise the errors of `exchange.errors`
+    instead. Writes are sent once; each makes older positions in the live view unknown.
+
+    Args:
+        live: None where there is no live view.
+        now: our wall clock, aware.
+    """
+
+    def __init__(
+        self,
+        rest: RestClient,
+        live: LiveView | None = None,
+        *,
+        account_id: int,
+        network: str,
+        now: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self.rest = rest
+        self._live = live
+        self._account_id = account_id
+        self._network = network
+        self._now = now
+
+    def price(self, max_age_s: float) -> Quote:
+        """Return the last price.
+
+        Raises:
+            TransientError: also where the answer came too late to be that fresh.
+        """
+        view = self._live.read(self._network, None) if self._live else View()
+        return self._fresh_price(view, max_age_s)
+
+    def positions(self, max_age_s: float, not_before: datetime | None = None) -> PositionsSnapshot:
+        """Return the running trades, seen at `not_before` at the earliest.
+
+        Raises:
+            TransientError: also where the answer came too late to be that fresh.
+        """
+        view = self._live.read(None, self._account_id) if self._live else View()
+        return self._fresh_positions(view, max_age_s, not_before)
+
+    def snapshot(self, max_age_s: float, not_before: datetime | None = None) -> Snapshot:
+        """Return price and positions; `not_before` is about the positions."""
+        view = self._live.read(self._network, self._account_id) if self._live else View()
+        return Snapshot(
+            positions=self._fresh_positions(view, max_age_s, not_before),
+            quote=self._fresh_price(view, max_age_s),
+        )
+
+    def account(self) -> AccountState:
+        return self.rest.account()
+
+    def open_trades(self) -> tuple[OpenOrder, ...]:
+        return self.rest.open_trades()
+
+    def closed_trades(self, span: Span) -> tuple[ClosedTrade, ...]:
+        return self.rest.closed_trades(span)
+
+    def canceled_trades(self, span: Span) -> tuple[CanceledTrade, ...]:
+        return self.rest.canceled_trades(span)
+
+    def open_trade(self, trade: NewTrade) -> Position | OpenOrder:
+        return self._changing(lambda: self.rest.open_trade(trade))
+
+    def close(self, trade_id: PositionId) -> ClosedTrade:
+        return self._changing(lambda: self.rest.close(trade_id))
+
+    def cancel(self, trade_id: PositionId) -> CanceledTrade:
+        return self._changing(lambda: self.rest.cancel(trade_id))
+
+    def cancel_all(self) -> tuple[CanceledTrade, ...]:
+        return self._changing(self.rest.cancel_all)
+
+    def add_margin(self, trade_id: PositionId, amount: Sats) -> Position:
+        return self._changing(lambda: self.rest.add_margin(trade_id, amount))
+
+    def cash_in(self, trade_id: PositionId, amount: Sats) -> Position:
+        return self._changing(lambda: self.rest.cash_in(trade_id, amount))
+
+    def set_stoploss(
+        self, trade_id: PositionId, value: UsdPerBtc | None, *, trailing: Decimal | None = None
+    ) -> Position | OpenOrder:
+        return self._changing(lambda: self.rest.set_stoploss(trade_id, value, trailing=trailing))
+
+    def set_takeprofit(self, trade_id: PositionId, value: UsdPerBtc | None) -> Position | OpenOrder:
+        return self._changing(lambda: self.rest.set_takeprofit(trade_id, value))
+
+    def _fresh_price(self, view: View, max_age_s: float) -> Quote:
+        if view.quote and is_fresh(view.quote, max_age_s=max_age_s, now=self._now()):
+            return view.quote
+        quote = self.rest.quote()
+        if self._live:
+            self._live.put_price(self._network, quote)
+        return self._in_time(quote, max_age_s)
+
+    def _fresh_positions(
+        self, view: View, max_age_s: float, not_before: datetime | None
+    ) -> PositionsSnapshot:
+        held = view.positions
+        if held and is_fresh(held, max_age_s=max_age_s, now=self._now(), not_before=not_before):
+            return held
+        snapshot = self.rest.positions()
+        if self._live:
+            self._live.put_positions(self._account_id, snapshot)
+        return self._in_time(snapshot, max_age_s)
+
+    def _in_time(self, value: Read, max_age_s: float) -> Read:
+        if not is_fresh(value, max_age_s=max_age_s, now=self._now()):
+            raise TransientError(
+                f"LN Markets took longer to answer than the {max_age_s:g} s the answer may be old"
+            )
+        return value
+
+    def _changing(self, write: Callable[[], Value]) -> Value:
+        try:
+            return write()
+        finally:
+            # Also after a failure: what came of it is unknown, or refused for a state unlike ours.
+            if self._live:
+                self._live.outdate(self._account_id, before=self._now())

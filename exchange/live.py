@@ -1,0 +1,195 @@
+"""The live view: the latest price and positions in Redis, each with its time and source."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Final, cast
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from exchange.errors import OperatorNeededError
+from exchange.fields import parse
+from exchange.market import Quote, Source
+from exchange.money import UsdPerBtc
+from exchange.position import PositionsSnapshot
+from exchange.wire import running_trades, running_trades_text
+
+logger = logging.getLogger(__name__)
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_KEPT_S: Final = 120
+"""Entries vanish by themselves; no reader may want one older."""
+_SKEW: Final = timedelta(seconds=1)
+"""Clocks of our own machines may differ by this; an entry from a later future is not believed."""
+_OUTAGE_PAUSE_S: Final = 1.0
+"""After a failure Redis is left alone this long: no decision waits for its timeout again and again."""
+
+_PUT_NEWER: Final = """
+local stored = redis.call('GET', KEYS[1])
+if stored and tonumber(string.match(stored, '^%d+')) > tonumber(ARGV[1]) then return 0 end
+redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. ARGV[2], 'EX', ARGV[3])
+return 1
+"""
+"""An older value never replaces a newer one, whoever comes last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What the live view holds, of whatever age; None is unknown, never empty."""
+
+    quote: Quote | None = None
+    positions: PositionsSnapshot | None = None
+
+
+def is_fresh(
+    value: Quote | PositionsSnapshot,
+    *,
+    max_age_s: float,
+    now: datetime,
+    not_before: datetime | None = None,
+) -> bool:
+    """Whether `value` may be acted on at `now`; one from the future has no age and may not."""
+    oldest = now - timedelta(seconds=max_age_s)
+    if not_before is not None:
+        oldest = max(oldest, not_before)
+    return oldest <= value.at <= now + _SKEW
+
+
+def connect(url: str) -> Redis:
+    """Return a client fit for the live view: it fails fast instead of trying again."""
+    return Redis.from_url(
+        url, socket_timeout=0.25, socket_connect_timeout=0.25, retry=Retry(NoBackoff(), 0)
+    )
+
+
+class LiveView:
+    """Values by network and account, shared by all processes.
+
+    Redis may vanish: then reads say unknown and writes are dropped, with one log line an outage.
+
+    Args:
+        redis: made by `connect`, or as impatient.
+        clock: returns seconds from any fixed start, never going back.
+    """
+
+    def __init__(self, redis: Redis, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._redis = redis
+        self._clock = clock
+        self._put_newer = redis.register_script(_PUT_NEWER)
+        self._out_until: float | None = None
+
+    def put_price(self, network: str, quote: Quote) -> None:
+        self._put(_price_key(network), quote.at, f"{quote.source} {quote.time_ms} {quote.price}")
+
+    def put_positions(self, account_id: int, snapshot: PositionsSnapshot) -> None:
+        trades = running_trades_text(snapshot.positions)
+        self._put(_positions_key(account_id), snapshot.at, f"{snapshot.source} {trades}")
+
+    def outdate(self, account_id: int, *, before: datetime) -> None:
+        """Make positions seen before that moment unknown: the account was just changed."""
+        self._put(_floor_key(account_id), before, "")
+
+    def price(self, network: str, *, max_age_s: float, now: datetime) -> Quote | None:
+        quote = self.read(network, None).quote
+        return quote if quote and is_fresh(quote, max_age_s=max_age_s, now=now) else None
+
+    def positions(
+        self, account_id: int, *, max_age_s: float, now: datetime, not_before: datetime | None = None
+    ) -> PositionsSnapshot | None:
+        held = self.read(None, account_id).positions
+        fresh = held and is_fresh(held, max_age_s=max_age_s, now=now, not_before=not_before)
+        return held if fresh else None
+
+    def read(self, network: str | None, account_id: int | None) -> View:
+        """Return what is known, in one round trip; what is not asked for is None."""
+        keys = [_price_key(network)] if network is not None else []
+        if account_id is not None:
+            keys += [_positions_key(account_id), _floor_key(account_id)]
+        texts = self._get(keys)
+        if texts is None:
+            return View()
+        try:
+            return View(
+                quote=_quote(texts[0]) if network is not None else None,
+                positions=_positions(*texts[-2:]) if account_id is not None else None,
+            )
+        except (ValueError, ArithmeticError, OperatorNeededError) as error:
+            # Written by another version of ours, say: unknown, until a new value comes.
+            logger.warning("live view unreadable", extra={"why": str(error)})
+            return View()
+
+    def _put(self, key: str, at: datetime, text: str) -> None:
+        self._reach(lambda: self._put_newer(keys=[key], args=[_micros(at), text, _KEPT_S]))
+
+    def _get(self, keys: Sequence[str]) -> list[str | None] | None:
+        found = cast("list[bytes | str | None] | None", self._reach(lambda: self._redis.mget(keys)))
+        if found is None:
+            return None
+        return [each.decode() if isinstance(each, bytes) else each for each in found]
+
+    def _reach(self, call: Callable[[], object]) -> object:
+        """Return what the call returns; None while Redis is out of reach."""
+        if self._out_until is not None and self._clock() < self._out_until:
+            return None
+        try:
+            answer = call()
+        except RedisError as error:
+            if self._out_until is None:
+                logger.warning("live view out of reach", extra={"why": type(error).__name__})
+            self._out_until = self._clock() + _OUTAGE_PAUSE_S
+            return None
+        if self._out_until is not None:
+            logger.warning("live view back")
+            self._out_until = None
+        return answer
+
+
+def _price_key(network: str) -> str:
+    return f"live:{network}:price"
+
+
+def _positions_key(account_id: int) -> str:
+    return f"live:{account_id}:positions"
+
+
+def _floor_key(account_id: int) -> str:
+    return f"live:{account_id}:floor"
+
+
+def _micros(at: datetime) -> int:
+    return (at - _EPOCH) // timedelta(microseconds=1)
+
+
+def _moment(micros: str) -> datetime:
+    return _EPOCH + timedelta(microseconds=int(micros))
+
+
+def _quote(text: str | None) -> Quote | None:
+    if text is None:
+        return None
+    at, source, time_ms, price = text.split(" ")
+    return Quote(
+        price=UsdPerBtc(Decimal(price)),
+        at=_moment(at),
+        time_ms=int(time_ms),
+        source=Source(source),
+    )
+
+
+def _positions(text: str | None, floor: str | None) -> PositionsSnapshot | None:
+    if text is None:
+        return None
+    at, source, trades = text.split(" ", 2)
+    if floor is not None and int(at) < int(floor):
+        return None
+    return PositionsSnapshot(
+        positions=running_trades(parse(trades, "live view"), "live view"),
+        at=_moment(at),
+        source=Source(source),
+    )

@@ -1,0 +1,159 @@
+import logging
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from redis import Redis
+
+from exchange.live import LiveView, View, connect, is_fresh
+from exchange.market import Quote, Source
+from exchange.money import UsdPerBtc
+from exchange.position import PositionsSnapshot
+from exchange.wire import one, position
+from tests.exchange import documents
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+POSITION = one(position)(documents.running_trade(), "here")
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    with connect(redis_url) as redis:
+        yield redis
+
+
+@pytest.fixture
+def live(redis: Redis) -> LiveView:
+    return LiveView(redis)
+
+
+def quote(at: datetime = NOW, price: str = "100000.5") -> Quote:
+    return Quote(price=UsdPerBtc(Decimal(price)), at=at, time_ms=1767225600000, source=Source.STREAM)
+
+
+def snapshot(at: datetime = NOW, count: int = 1) -> PositionsSnapshot:
+    return PositionsSnapshot(positions=(POSITION,) * count, at=at, source=Source.REST)
+
+
+def test_what_was_put_is_read_back_in_one_round_trip(live: LiveView, redis: Redis) -> None:
+    live.put_price("paper", quote())
+    live.put_positions(7, snapshot())
+    before = redis.info("stats")["total_commands_processed"]
+    assert live.read("paper", 7) == View(quote=quote(), positions=snapshot())
+    assert redis.info("stats")["total_commands_processed"] == before + 2  # with the info itself
+
+
+def test_what_was_never_put_is_unknown(live: LiveView) -> None:
+    assert live.read("paper", 7) == View()
+
+
+def test_no_positions_is_not_the_same_as_unknown_positions(live: LiveView) -> None:
+    live.put_positions(7, snapshot(count=0))
+    held = live.positions(7, max_age_s=5, now=NOW)
+    assert held is not None
+    assert held.positions == ()
+
+
+def test_networks_and_accounts_are_kept_apart(live: LiveView) -> None:
+    live.put_price("paper", quote())
+    live.put_positions(7, snapshot())
+    assert live.read("mainnet", 8) == View()
+
+
+@pytest.mark.parametrize(
+    ("age_s", "fresh"),
+    [
+        pytest.param(0, True, id="now"),
+        pytest.param(5, True, id="just young enough"),
+        pytest.param(5.001, False, id="too old"),
+        pytest.param(-0.9, True, id="our machines' clocks differ a little"),
+        pytest.param(-1.1, False, id="from the future: its age is unknown"),
+    ],
+)
+def test_a_value_is_fresh_by_its_age(age_s: float, *, fresh: bool) -> None:
+    held = quote(NOW - timedelta(seconds=age_s))
+    assert is_fresh(held, max_age_s=5, now=NOW) is fresh
+
+
+def test_readers_get_nothing_older_than_asked_for(live: LiveView) -> None:
+    live.put_price("paper", quote())
+    live.put_positions(7, snapshot())
+    later = NOW + 3 * SECOND
+    assert live.price("paper", max_age_s=3, now=later) == quote()
+    assert live.price("paper", max_age_s=2.9, now=later) is None
+    assert live.positions(7, max_age_s=3, now=later) == snapshot()
+    assert live.positions(7, max_age_s=2.9, now=later) is None
+
+
+def test_readers_may_ask_for_what_was_seen_after_a_moment(live: LiveView) -> None:
+    live.put_positions(7, snapshot())
+    assert live.positions(7, max_age_s=60, now=NOW, not_before=NOW) == snapshot()
+    assert live.positions(7, max_age_s=60, now=NOW, not_before=NOW + SECOND / 1000) is None
+
+
+def test_an_older_value_never_replaces_a_newer_one(live: LiveView) -> None:
+    live.put_price("paper", quote(NOW, "2"))
+    live.put_price("paper", quote(NOW - SECOND, "1"))
+    live.put_positions(7, snapshot(NOW, count=0))
+    live.put_positions(7, snapshot(NOW - SECOND))
+    assert live.read("paper", 7) == View(quote=quote(NOW, "2"), positions=snapshot(NOW, count=0))
+
+
+def test_positions_seen_before_the_account_was_changed_are_unknown(live: LiveView) -> None:
+    live.put_positions(7, snapshot())
+    live.outdate(7, before=NOW + SECOND)
+    live.outdate(7, before=NOW)  # an earlier change told late takes nothing back
+    assert live.read(None, 7).positions is None
+    live.put_positions(7, snapshot(NOW + SECOND))
+    assert live.read(None, 7).positions == snapshot(NOW + SECOND)
+
+
+def test_entries_vanish_by_themselves(live: LiveView, redis: Redis) -> None:
+    live.put_price("paper", quote())
+    live.put_positions(7, snapshot())
+    live.outdate(7, before=NOW)
+    keys = redis.keys("live:*")
+    assert len(keys) == 3
+    assert all(0 < redis.ttl(key) <= 120 for key in keys)
+
+
+@pytest.mark.parametrize("garbage", [b"", b"x", b"1 stream", b"1 other 5 6", b"1 stream a b"])
+def test_an_entry_we_cannot_read_is_unknown(live: LiveView, redis: Redis, garbage: bytes) -> None:
+    redis.set("live:paper:price", garbage)
+    redis.set("live:7:positions", garbage)
+    assert live.read("paper", 7) == View()
+
+
+def test_without_redis_all_is_unknown_at_once_and_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    live = LiveView(connect("redis://127.0.0.1:1/0"))
+    started = time.monotonic()
+    with caplog.at_level(logging.INFO, "exchange.live"):
+        for _ in range(1000):
+            live.put_price("paper", quote())
+            assert live.read("paper", 7) == View()
+    assert time.monotonic() - started < 1
+    assert [record.message for record in caplog.records] == ["live view out of reach"]
+
+
+def test_the_live_view_comes_back_with_redis(
+    redis: Redis, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    moment = [0.0]
+    live = LiveView(redis, clock=lambda: moment[0])
+    with Redis.from_url(redis_url) as other, caplog.at_level(logging.INFO, "exchange.live"):
+        other.client_pause(400)
+        live.put_price("paper", quote())
+        other.ping()  # is answered when the pause is over
+        assert live.price("paper", max_age_s=5, now=NOW) is None
+        moment[0] += 1
+        live.put_price("paper", quote())
+        assert live.price("paper", max_age_s=5, now=NOW) == quote()
+    assert [record.message for record in caplog.records] == [
+        "live view out of reach",
+        "live view back",
+    ]
