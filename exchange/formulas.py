@@ -26,6 +26,10 @@ FIRST_TIER_FEE_RATE: Final = Decimal("0.001")
 """The fee rate of the first tier (6.4); reserves always use it."""
 
 
+FEE_RATES: Final = (FIRST_TIER_FEE_RATE, Decimal("0.0008"), Decimal("0.0007"), Decimal("0.0006"))
+"""The trading fee rates by the account's `feeTier` (6.4)."""
+
+
 class Side(StrEnum):
     """The wire's words: `buy` is long, `sell` is short."""
 
@@ -125,3 +129,25 @@ def profit_at_margin_ratio(margin: Sats, maintenance: Sats, ratio: Exact) -> Fra
 def largest_margin(quantity: Usd, entry: Exact) -> Sats:
     """Return the margin at leverage 1; `add-margin` is refused beyond it (6.9)."""
     return Sats(floor(notional(quantity, entry)))
+
+
+def stoploss_fits(side: Side, stop: Exact, *, liquidation: Exact, reference: Exact) -> bool:
+    """Whether a stop lies from liquidation, which is allowed, up to `reference`, which is not (6.10).
+
+    The reference is the market for a running trade, the limit price for an open one.
+    """
+    return side.sign * liquidation <= side.sign * stop < side.sign * reference
+
+
+def takeprofit_fits(side: Side, takeprofit: Exact, *, reference: Exact) -> bool:
+    """Whether a take profit lies strictly on the winning side of `reference` (6.10)."""
+    return side.sign * takeprofit > side.sign * reference
+
+
+def trailing_level(side: Side, distance: Exact, reference: Exact) -> UsdPerBtc | None:
+    """Return where a trailing stop lies for the best price so far, on the grid (6.10).
+
+    `distance` is a share of the price. None where a long's stop would be at or below zero.
+    """
+    level = nearest_tick(Fraction(reference) * (1 - side.sign * Fraction(distance)))
+    return level if level > 0 else None

@@ -1,0 +1,55 @@
+"""`python -m exchange.simulator`: the paper exchange alone, until it is told to stop."""
+
+import asyncio
+import signal
+import sys
+
+from exchange.simulator import codec
+from exchange.simulator.options import settings_from
+from exchange.simulator.prices.candles import BrokenFile
+from exchange.simulator.server import PortTaken, Server
+from exchange.simulator.settings import Settings
+
+
+def main() -> int:
+    """Return the exit status: 0 after SIGTERM or SIGINT, 2 where it cannot start."""
+    settings = settings_from(sys.argv[1:])
+    try:
+        asyncio.run(_serve(settings))
+    except (BrokenFile, PortTaken) as error:
+        print(error, file=sys.stderr)  # noqa: T201 - the person who typed the command reads it
+        return 2
+    return 0
+
+
+async def _serve(settings: Settings) -> None:
+    server = Server(settings)
+    server.start()
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stopping.set)
+    print(codec.encode(_announcement(server)), flush=True)  # noqa: T201 - it is what the starter waits for
+    await stopping.wait()
+    await server.stop()
+
+
+def _announcement(server: Server) -> dict[str, object]:
+    return {
+        "rest": server.rest,
+        "stream": server.stream,
+        "control": server.control,
+        "accounts": [
+            {
+                "key": account.credentials.key,
+                "secret": account.credentials.secret,
+                "passphrase": account.credentials.passphrase,
+                "balance": account.balance,
+            }
+            for account in server.paper.accounts
+        ],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""The isolated trades of one account, changed by their owner and by the price (API notes, 3.6)."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from typing import Final
+
+from exchange import formulas
+from exchange.money import Sats, UsdPerBtc
+from exchange.simulator.engine import events, stops
+from exchange.simulator.engine.events import Event
+from exchange.simulator.engine.market import Market
+from exchange.simulator.engine.opening import NewTrade, planned
+from exchange.simulator.engine.refused import Refused
+from exchange.simulator.engine.settlement import exit_in, fills, trailed
+from exchange.simulator.engine.trade import Exit, OrderType, State, Trade
+from exchange.simulator.engine.wallet import Wallet
+
+MOST_TRADES: Final = 50
+"""Open and running trades of one account at a time (6.1)."""
+
+
+class IsolatedBook:
+    """Every method either does the whole of what it says or raises `Refused` and changes nothing."""
+
+    def __init__(
+        self,
+        *,
+        account: str,
+        wallet: Wallet,
+        market: Market,
+        fee_rate: Decimal,
+        new_id: Callable[[], str],
+        emit: Callable[[Event], None],
+    ) -> None:
+        self._account = account
+        self._wallet = wallet
+        self._market = market
+        self._fee_rate = fee_rate
+        self._new_id = new_id
+        self._emit = emit
+        self._live: dict[str, Trade] = {}
+        self._ended: dict[str, Trade] = {}
+
+    def listed(self, state: State) -> list[Trade]:
+        """Return the trades in a state, the newest first (created, or ended where they have)."""
+        book = self._live if state in {State.OPEN, State.RUNNING} else self._ended
+        return [trade for trade in reversed(book.values()) if trade.state is state]
+
+    def create(self, order: NewTrade, now_ms: int) -> Trade:
+        if len(self._live) >= MOST_TRADES:
+            raise Refused(f"At most {MOST_TRADES} trades may be open or running")
+        trade = planned(order, trade_id=self._new_id(), market=self._market, now_ms=now_ms)
+        self._wallet.take(trade.locked)
+        if trade.type is OrderType.MARKET:
+            return self._fill(trade, self._market.price, now_ms)
+        self._live[trade.id] = trade
+        self._emit(events.trade_created(self._account, trade, "open"))
+        return trade
+
+    def close(self, trade_id: str, now_ms: int) -> Trade:
+        """Close a whole running trade at the market."""
+        trade = self._running(trade_id)
+        price = self._market.execution_price(trade.side.opposite, trade.quantity)
+        return self._end(trade, Exit.BY_USER, price, now_ms)
+
+    def cancel(self, trade_id: str, now_ms: int) -> Trade:
+        trade = self._found(trade_id)
+        if trade.state is not State.OPEN:
+            raise Refused("Trade is not open")
+        canceled = replace(trade, state=State.CANCELED, closed_at_ms=now_ms)
+        self._wallet.give(trade.locked)
+        self._retire(canceled)
+        self._emit(events.trade_canceled(self._account, canceled))
+        return canceled
+
+    def cancel_all(self, now_ms: int) -> list[Trade]:
+        return [self.cancel(trade.id, now_ms) for trade in self.listed(State.OPEN)]
+
+    def add_margin(self, trade_id: str, amount: Sats) -> Trade:
+        """Add sats to a running trade; no event tells of it (5.9)."""
+        trade = self._running(trade_id)
+        if trade.margin + amount > formulas.largest_margin(trade.quantity, trade.price):
+            raise Refused("Leverage would fall below 1")
+        self._wallet.take(amount)
+        return self._keep(_with_margin(trade, Sats(trade.margin + amount)))
+
+    def set_stoploss(self, trade_id: str, value: Decimal, *, trailing: bool) -> Trade:
+        """Set a fixed or trailing stop, or remove it with 0; no event tells of it (5.9)."""
+        trade = self._live_one(trade_id)
+        change = stops.with_trailing_stop if trailing and value else stops.with_stoploss
+        return self._keep(change(trade, value, market=self._market.price))
+
+    def remove_stoploss(self, trade_id: str) -> Trade:
+        return self._keep(stops.without_stoploss(self._live_one(trade_id)))
+
+    def set_takeprofit(self, trade_id: str, value: Decimal) -> Trade:
+        """Set a take profit, or remove it with 0; no event tells of it (5.9)."""
+        trade = self._live_one(trade_id)
+        return self._keep(stops.with_takeprofit(trade, value, market=self._market.price))
+
+    def remove_takeprofit(self, trade_id: str) -> Trade:
+        return self._keep(replace(self._live_one(trade_id), takeprofit=None))
+
+    def settle(self, before: UsdPerBtc, now: UsdPerBtc, now_ms: int) -> None:
+        """Carry out what one price step does to every trade."""
+        for trade in list(self._live.values()):
+            if trade.state is State.RUNNING:
+                self._step(trade, before, now, now_ms)
+            elif fills(trade, before, now):
+                # The rest of the same step may already end what its first part began.
+                self._step(self._fill(trade, trade.price, now_ms), trade.price, now, now_ms)
+
+    def _step(self, trade: Trade, before: UsdPerBtc, now: UsdPerBtc, now_ms: int) -> None:
+        exit_ = exit_in(trade, before, now)
+        if exit_ is not None:
+            self._end(trade, *exit_, now_ms)
+        elif trade.trailing is not None:
+            self._keep(trailed(trade, now))
+
+    def _fill(self, trade: Trade, market: UsdPerBtc, now_ms: int) -> Trade:
+        fee = formulas.fee(trade.quantity, trade.price, self._fee_rate)
+        filled = replace(
+            trade,
+            state=State.RUNNING,
+            filled_at_ms=now_ms,
+            opening_fee=fee,
+            maintenance_margin=Sats(trade.maintenance_margin - fee),
+        )
+        self._emit(events.trade_created(self._account, filled, "filled"))
+        return self._keep(trailed(filled, market))
+
+    def _end(self, trade: Trade, exit_: Exit, price: UsdPerBtc, now_ms: int) -> Trade:
+        """End a running trade. A liquidation uses up margin and reserve (6.5)."""
+        if exit_ is Exit.LIQUIDATION:
+            profit, fee = Sats(-trade.margin), trade.maintenance_margin
+        else:
+            profit = trade.profit_sats(price)
+            fee = formulas.fee(trade.quantity, price, self._fee_rate)
+        self._wallet.give(trade.locked - fee + profit)
+        closed = replace(
+            trade,
+            state=State.CLOSED,
+            closed_at_ms=now_ms,
+            exit_price=price,
+            closing_fee=fee,
+            realised=profit,
+            maintenance_margin=Sats(max(0, trade.maintenance_margin - fee)),
+        )
+        self._retire(closed)
+        self._emit(events.trade_ended(self._account, closed, exit_))
+        return closed
+
+    def _found(self, trade_id: str) -> Trade:
+        trade = self._live.get(trade_id) or self._ended.get(trade_id)
+        if trade is None:
+            raise Refused("You do not own this trade")
+        return trade
+
+    def _running(self, trade_id: str) -> Trade:
+        trade = self._found(trade_id)
+        if trade.state is not State.RUNNING:
+            raise Refused("Trade is not running")
+        return trade
+
+    def _live_one(self, trade_id: str) -> Trade:
+        trade = self._found(trade_id)
+        if trade.id not in self._live:
+            raise Refused("Trade is neither open nor running")
+        return trade
+
+    def _keep(self, trade: Trade) -> Trade:
+        self._live[trade.id] = trade
+        return trade
+
+    def _retire(self, trade: Trade) -> None:
+        del self._live[trade.id]
+        self._ended[trade.id] = trade
+
+
+def _with_margin(trade: Trade, margin: Sats) -> Trade:
+    return replace(
+        trade,
+        margin=margin,
+        leverage=formulas.leverage_of(trade.quantity, trade.price, margin),
+        liquidation=trade.liquidation_with(margin),
+    )

@@ -1,0 +1,146 @@
+"""The command line of the paper exchange."""
+
+import argparse
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+
+from exchange.money import Sats, UsdPerBtc, is_on_grid
+from exchange.simulator.engine.market import checked_price
+from exchange.simulator.engine.refused import Refused
+from exchange.simulator.settings import Limits, Settings
+
+
+def settings_from(arguments: Sequence[str]) -> Settings:
+    """Return the settings that the arguments ask for; ends the program where they make no sense."""
+    options = _parser().parse_args(arguments)
+    return Settings(
+        host=options.host,
+        port=options.port,
+        control_port=options.control_port,
+        seed=options.seed,
+        accounts=options.accounts,
+        balance=Sats(options.balance),
+        latency_ms=options.latency_ms,
+        prices=options.prices,
+        speed=options.speed,
+        start_price=options.start_price,
+        half_spread=options.spread,
+        limits=Limits() if options.limits == "on" else None,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m exchange.simulator",
+        description="A paper exchange: REST v3 and Stream v1 of LN Markets on this machine. The first "
+        "line on standard output is JSON: rest, stream, control and the accounts with their keys.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    _add_addresses(parser)
+    _add_market(parser)
+    return parser
+
+
+def _add_addresses(parser: argparse.ArgumentParser) -> None:
+    default = Settings()
+    add = parser.add_argument
+    add("--host", default=default.host, help="address to listen on")
+    add("--port", type=_port, default=8790, help="port of REST and stream; 0 picks a free one")
+    add(
+        "--control-port",
+        type=_port,
+        default=8791,
+        help="port of the control doors, always on 127.0.0.1; 0 picks a free one",
+    )
+    add("--seed", type=int, default=default.seed, help="same seed, same accounts and same walk")
+    add("--accounts", type=_positive, default=default.accounts, help="how many accounts there are")
+    add("--balance", type=_positive, default=default.balance, help="sats on each account at the start")
+    add(
+        "--latency-ms",
+        type=_whole,
+        default=default.latency_ms,
+        help="round trip added to each REST answer",
+    )
+    add(
+        "--limits",
+        choices=["on", "off"],
+        default="on",
+        help="the real exchange's limits on requests, messages and connections",
+    )
+
+
+def _add_market(parser: argparse.ArgumentParser) -> None:
+    default = Settings()
+    add = parser.add_argument
+    add(
+        "--prices",
+        metavar="synthetic|manual|FILE.csv",
+        default=default.prices,
+        help="synthetic: a seeded walk with a crash about every three minutes; manual: only the "
+        "control port moves the price; else a file of one-minute candles with the columns "
+        "open_time,open,high,low,close",
+    )
+    add(
+        "--speed",
+        type=_above_zero,
+        default=None,
+        help="seconds of the market in one second of ours (None: 1 for synthetic, 60 for a file)",
+    )
+    add("--start-price", type=_price, default=default.start_price, help="first price in dollars")
+    add(
+        "--spread",
+        type=_spread,
+        default=default.half_spread,
+        help="dollars from the last price to the smallest orders' ask and bid; larger orders pay more",
+    )
+
+
+def _port(text: str) -> int:
+    port = _whole(text)
+    if port > 65_535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port")
+    return port
+
+
+def _whole(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    number = _whole(text)
+    if number == 0:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _above_zero(text: str) -> float:
+    number = float(_decimal(text))
+    if number <= 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    return number
+
+
+def _price(text: str) -> UsdPerBtc:
+    try:
+        return checked_price(_decimal(text))
+    except Refused as refused:
+        raise argparse.ArgumentTypeError(str(refused)) from None
+
+
+def _spread(text: str) -> Decimal:
+    number = _decimal(text)
+    if number < 0 or not is_on_grid(number):
+        raise argparse.ArgumentTypeError(f"{text} is not a multiple of 0.5")
+    return number
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        raise argparse.ArgumentTypeError(f"{text} is not a number") from None
+    if not number.is_finite():
+        raise argparse.ArgumentTypeError(f"{text} is not a number")
+    return number

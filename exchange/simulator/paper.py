@@ -1,0 +1,106 @@
+"""The paper exchange without its sockets: engine, hub, ledger and faults under one clock."""
+
+import time
+import uuid
+from dataclasses import dataclass
+
+from exchange.auth import Credentials
+from exchange.money import Sats, UsdPerBtc
+from exchange.simulator.engine import account as accounts
+from exchange.simulator.engine import events
+from exchange.simulator.engine.account import Scope
+from exchange.simulator.engine.market import next_funding_ms
+from exchange.simulator.engine.venue import Venue
+from exchange.simulator.faults import Faults
+from exchange.simulator.ledger import Ledger, Tick, WriteRecord
+from exchange.simulator.rest.access import Gate, Incoming
+from exchange.simulator.rest.service import Outcome, RestService
+from exchange.simulator.settings import Settings
+from exchange.simulator.stream.authenticate import Authenticator
+from exchange.simulator.stream.hub import Hub, Listener
+from exchange.simulator.stream.session import Moment, Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaperAccount:
+    """What a client needs to use one account."""
+
+    credentials: Credentials
+    balance: Sats
+
+
+class Paper:
+    """Not thread-safe: everything happens on the one loop of its server."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.venue = Venue(
+            price=settings.start_price,
+            half_spread=settings.half_spread,
+            new_id=lambda: str(uuid.uuid4()),
+        )
+        self.accounts = [self._new_account(number) for number in range(1, settings.accounts + 1)]
+        self.hub = Hub()
+        self.ledger = Ledger()
+        self.faults = Faults()
+        self._rest = RestService(self.venue, Gate(self.venue.account_with_key, settings.limits))
+        self._authenticator = Authenticator(self.venue.account_with_key, settings.limits)
+
+    def move(self, price: UsdPerBtc) -> None:
+        """Move the price, settle every account, push what follows."""
+        now = self.now_us()
+        if self.venue.move(price, now // 1000):
+            self.ledger.ticks.append(Tick(time=now // 1000, price=price, sent_at_us=self.now_us()))
+            self.publish()
+
+    def rest(self, request: Incoming) -> Outcome:
+        """Answer a request; its events leave before its answer does."""
+        outcome = self._rest.answer(request)
+        self.publish()
+        return outcome
+
+    def session(self, ip: str, listener: Listener) -> Session:
+        return Session(
+            ip=ip,
+            listener=listener,
+            hub=self.hub,
+            authenticator=self._authenticator,
+            limits=self.settings.limits,
+            now_us=self.now_us,
+        )
+
+    def publish(self) -> None:
+        self.hub.publish(self.venue.take_events())
+
+    def publish_ticker(self) -> None:
+        market, now_ms = self.venue.market, self.now_us() // 1000
+        self.hub.publish([events.ticker(market, now_ms, next_funding_ms(now_ms))])
+
+    def record(self, request: Incoming, outcome: Outcome, status: int | None) -> None:
+        """Note a write in the ledger; `status` is None where the answer was cut off."""
+        done = outcome.done
+        self.ledger.writes.append(
+            WriteRecord(
+                method=request.method,
+                path=request.path,
+                params=outcome.params,
+                account=request.key,
+                received_at_us=request.received_at_us,
+                applied=done is not None,
+                effect=done.effect if done else None,
+                status=status,
+                trade=done.trade if done else None,
+            )
+        )
+
+    def moment(self) -> Moment:
+        return Moment(epoch_us=self.now_us(), monotonic_s=time.monotonic())
+
+    @staticmethod
+    def now_us() -> int:
+        return time.time_ns() // 1000
+
+    def _new_account(self, number: int) -> PaperAccount:
+        identity = accounts.identity(self.settings.seed, number)
+        self.venue.add_account(identity, balance=self.settings.balance, scopes=frozenset(Scope))
+        return PaperAccount(credentials=identity.credentials, balance=self.settings.balance)

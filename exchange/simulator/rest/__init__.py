@@ -1,0 +1,1 @@
+"""REST v3 of the paper exchange."""

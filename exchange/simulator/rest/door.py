@@ -1,0 +1,71 @@
+"""The HTTP side of REST: requests in, answers and faults out."""
+
+import asyncio
+
+from tornado.web import RequestHandler
+
+from exchange.simulator.faults import Fault, Kind
+from exchange.simulator.paper import Paper
+from exchange.simulator.rest.access import Incoming
+from exchange.simulator.rest.answers import Answer, with_status
+from exchange.simulator.rest.service import Outcome, params_for_ledger
+
+_WRITES = frozenset({"POST", "PUT", "DELETE"})
+
+
+class RestDoor(RequestHandler):
+    """Takes every method and path: what is no route gets the exchange's own 404."""
+
+    def initialize(self, paper: Paper) -> None:
+        self._paper = paper
+        self._moment = paper.moment()
+
+    def set_default_headers(self) -> None:
+        self.clear_header("Server")
+        self.set_header("Content-Type", "application/json; charset=utf-8")
+
+    def write_error(self, status_code: int, **_kwargs: object) -> None:
+        """Answer a method tornado does not know, and our own mistakes, as the exchange would."""
+        self._send(with_status(status_code))
+
+    def compute_etag(self) -> None:
+        """No answer of the exchange is ever 304."""
+
+    async def prepare(self) -> None:
+        """Answer here, before tornado looks for a function named after the method."""
+        request = self._incoming()
+        await asyncio.sleep(self._paper.settings.latency_ms / 2000)
+        fault = self._paper.faults.take(method=request.method, path=request.path, account=request.key)
+        outcome = self._outcome(request, fault)
+        lost = fault is not None and fault.kind is Kind.LOST_ANSWER
+        if request.method in _WRITES:
+            status = None if lost else outcome.answer.status
+            self._paper.record(request, outcome, status)
+        if lost:
+            self.detach().close()
+            return
+        await asyncio.sleep(self._paper.settings.latency_ms / 2000)
+        self._send(outcome.answer)
+
+    def _outcome(self, request: Incoming, fault: Fault | None) -> Outcome:
+        if fault is not None and fault.kind is Kind.STATUS:
+            return Outcome(answer=with_status(fault.status), params=params_for_ledger(request))
+        return self._paper.rest(request)
+
+    def _incoming(self) -> Incoming:
+        raw = self.request
+        return Incoming(
+            method=raw.method or "",
+            target=raw.uri or "",
+            body=raw.body,
+            headers=raw.headers,
+            ip=raw.remote_ip or "",
+            received_at_us=self._moment.epoch_us,
+            now_s=self._moment.monotonic_s,
+        )
+
+    def _send(self, answer: Answer) -> None:
+        self.set_status(answer.status)
+        for name, value in answer.headers.items():
+            self.set_header(name, value)
+        self.finish(answer.body)

@@ -1,0 +1,60 @@
+"""How the engine's values look in REST answers (API notes, 3.4 to 3.6)."""
+
+from exchange.money import UsdPerBtc
+from exchange.simulator.codec import iso, iso_or_none
+from exchange.simulator.engine.account import Account
+from exchange.simulator.engine.market import Bucket
+from exchange.simulator.engine.trade import State, Trade
+
+
+def trade(value: Trade, price: UsdPerBtc) -> dict[str, object]:
+    """Return the trade object; a running trade's profit is taken at `price`."""
+    return {
+        "id": value.id,
+        "type": value.type,
+        "side": value.side,
+        "openingFee": value.opening_fee,
+        "closingFee": value.closing_fee,
+        "maintenanceMargin": value.maintenance_margin,
+        "quantity": value.quantity,
+        "margin": value.margin,
+        "leverage": value.leverage,
+        "price": value.price,
+        "liquidation": value.liquidation,
+        "stoploss": value.stoploss or 0,
+        "stoplossTrailingDistance": value.trailing or 0,
+        "takeprofit": value.takeprofit or 0,
+        "exitPrice": value.exit_price,
+        "pl": value.profit_sats(price),
+        "createdAt": iso(value.created_at_ms),
+        "filledAt": iso_or_none(value.filled_at_ms),
+        "closedAt": iso_or_none(value.closed_at_ms),
+        "entryPrice": value.entry_price,
+        "entryMargin": value.entry_margin,
+        **{state: value.state is state for state in State},
+        "sumFundingFees": value.sum_funding_fees,
+        "sumCashInPl": value.sum_cash_in_pl,
+        "sumCashInMargin": value.sum_cash_in_margin,
+        "clientId": value.client_id,
+    }
+
+
+def account(value: Account) -> dict[str, object]:
+    return {
+        "id": value.id,
+        "username": value.identity.username,
+        "email": None,
+        "balance": value.wallet.balance,
+        "syntheticUsdBalance": 0,
+        "feeTier": value.fee_tier,
+        "linkingPublicKey": None,
+    }
+
+
+def bucket(value: Bucket) -> dict[str, object]:
+    return {
+        "minSize": value.min_size,
+        "maxSize": value.max_size,
+        "askPrice": value.ask,
+        "bidPrice": value.bid,
+    }

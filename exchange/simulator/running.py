@@ -1,0 +1,123 @@
+"""A paper exchange inside another program, mostly a test: it runs in a thread on free ports."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from exchange.money import Sats, UsdPerBtc
+from exchange.simulator.engine.market import checked_price
+from exchange.simulator.faults import Fault, Kind
+from exchange.simulator.ledger import Tick, WriteRecord
+from exchange.simulator.paper import PaperAccount
+from exchange.simulator.server import Server
+from exchange.simulator.settings import Settings
+
+Answer = TypeVar("Answer")
+
+STARTED_WITHIN_S = 10.0
+
+QUIET = Settings(prices="manual", limits=None, half_spread=Decimal(0))
+"""For tests: the price moves only when told, orders execute at it, and nothing is limited."""
+
+
+class Simulator:
+    """A context manager; its methods may be called from any thread while it is entered."""
+
+    def __init__(self, settings: Settings = QUIET, **changes: Any) -> None:
+        self._settings = replace(settings, **changes)
+        self._started = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="paper exchange", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        if not self._started.wait(STARTED_WITHIN_S):
+            raise TimeoutError("the paper exchange did not start")
+        if self._failure is not None:
+            raise self._failure
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join(STARTED_WITHIN_S)
+
+    @property
+    def rest(self) -> str:
+        """The base URL of REST, ending in `/v3`."""
+        return self._server.rest
+
+    @property
+    def stream(self) -> str:
+        """The URL of the stream, ending in `/v1`."""
+        return self._server.stream
+
+    @property
+    def control(self) -> str:
+        return self._server.control
+
+    @property
+    def accounts(self) -> list[PaperAccount]:
+        return self._server.paper.accounts
+
+    def set_price(self, price: Decimal | int | str) -> None:
+        """Move the price; returns when every trade is settled and every push is on its way."""
+        self._do(lambda: self._server.paper.move(checked_price(Decimal(price))))
+
+    def price(self) -> UsdPerBtc:
+        return self._do(lambda: self._server.paper.venue.market.price)
+
+    def balance(self, number: int = 0) -> Sats:
+        """Return the free balance of an account as the engine has it, without a request."""
+        account = self._server.paper.venue.account_with_key(self.accounts[number].credentials.key)
+        assert account is not None
+        return self._do(lambda: account.wallet.balance)
+
+    def fault(self, kind: Kind | str, **selectors: Any) -> None:
+        """Let the next matching request go wrong; the fields are those of `Fault`."""
+        self._do(lambda: self._server.paper.faults.add(Fault(kind=Kind(kind), **selectors)))
+
+    def clear_faults(self) -> None:
+        self._do(self._server.paper.faults.clear)
+
+    def writes(self) -> list[WriteRecord]:
+        """Return every write received, the oldest first."""
+        return self._do(lambda: list(self._server.paper.ledger.writes))
+
+    def ticks(self) -> list[Tick]:
+        return self._do(lambda: list(self._server.paper.ledger.ticks))
+
+    def cut_streams(self) -> None:
+        """Close every stream connection."""
+        self._do(self._server.cut_streams)
+
+    def _do(self, action: Callable[[], Answer]) -> Answer:
+        async def on_the_loop() -> Answer:
+            return action()
+
+        return asyncio.run_coroutine_threadsafe(on_the_loop(), self._loop).result(STARTED_WITHIN_S)
+
+    def _run(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        try:
+            self._server = Server(self._settings)
+            self._server.start()
+        except Exception as error:  # noqa: BLE001 - raised again in the thread that entered
+            self._failure = error
+            return
+        finally:
+            self._started.set()
+        await self._stopping.wait()
+        await self._server.stop()

@@ -1,0 +1,57 @@
+"""Everything one can choose about a paper exchange, with its defaults."""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Final
+
+from exchange.money import Sats, UsdPerBtc
+from exchange.simulator.windows import REST_GRACE_S, Rate
+
+_FIVE_A_SECOND: Final = Rate(most=5, window_s=1 - REST_GRACE_S)
+_ONE_A_SECOND: Final = Rate(most=1, window_s=1 - REST_GRACE_S)
+_TEN_A_SECOND: Final = Rate(most=10, window_s=1)
+_TWENTY_A_MINUTE: Final = Rate(most=20, window_s=60)
+_FIVE_HUNDRED_AN_HOUR: Final = Rate(most=500, window_s=3600)
+_TENTH_OF_A_BITCOIN: Final = Sats(10_000_000)
+_START_PRICE: Final = UsdPerBtc(Decimal(100_000))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The limits of the real exchange (API notes, 4.4, 5.1)."""
+
+    private_rest: Rate = _FIVE_A_SECOND
+    """Per key."""
+    public_rest: Rate = _ONE_A_SECOND
+    """Per IP."""
+    stream_messages: Rate = _TEN_A_SECOND
+    """Per connection."""
+    authentications: Rate = _TWENTY_A_MINUTE
+    """Per IP."""
+    new_connections: Rate = _FIVE_HUNDRED_AN_HOUR
+    """Per IP."""
+    connections: int = 32
+    """At a time, per IP."""
+    idle_s: float = 120.0
+    """Without a frame from the client."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    host: str = "127.0.0.1"
+    port: int = 0
+    control_port: int = 0
+    seed: int = 1
+    accounts: int = 2
+    balance: Sats = _TENTH_OF_A_BITCOIN
+    latency_ms: int = 0
+    """Round trip added to each REST answer."""
+    prices: str = "synthetic"
+    """`synthetic`, `manual`, or the path of a CSV file of candles."""
+    speed: float | None = None
+    """How many times faster than real time; None is 1 for the synthetic walk and 60 for a file."""
+    start_price: UsdPerBtc = _START_PRICE
+    half_spread: Decimal = Decimal("0.5")
+    """Dollars from the last price to the smallest bucket's ask and bid."""
+    limits: Limits | None = field(default_factory=Limits)
+    """None: no limits at all."""

@@ -1,0 +1,1 @@
+"""Stream v1 of the paper exchange."""

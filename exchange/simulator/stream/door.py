@@ -1,0 +1,81 @@
+"""The socket side of the stream: connections, their limits, their end."""
+
+from typing import Final
+
+from tornado.websocket import WebSocketClosedError, WebSocketHandler
+
+from exchange.simulator.paper import Paper
+from exchange.simulator.settings import Limits
+from exchange.simulator.windows import Windows
+
+MOST_BYTES: Final = 16 * 1024
+"""Of one frame from a client; tornado closes the connection above it (5.1)."""
+POLICY_VIOLATION: Final = 1008
+
+
+class Lobby:
+    """Every open connection, and the limits on them per IP."""
+
+    def __init__(self, limits: Limits | None) -> None:
+        self._limits = limits
+        self._new = Windows(limits.new_connections) if limits else None
+        self.connections: dict[StreamDoor, None] = {}
+
+    def admits(self, ip: str, now_s: float) -> bool:
+        if self._limits is None or self._new is None:
+            return True
+        if sum(1 for door in self.connections if door.ip == ip) >= self._limits.connections:
+            return False
+        return self._new.take(ip, now_s)
+
+    def close_idle(self, now_s: float) -> None:
+        if self._limits is not None:
+            for door in list(self.connections):
+                if now_s - door.heard_at_s > self._limits.idle_s:
+                    door.close(POLICY_VIOLATION, "idle")
+
+    def close_all(self) -> None:
+        for door in list(self.connections):
+            door.close(1001, "going away")
+
+
+class StreamDoor(WebSocketHandler):
+    """One connection."""
+
+    def initialize(self, paper: Paper, lobby: Lobby) -> None:
+        self._paper = paper
+        self._lobby = lobby
+        self.ip = self.request.remote_ip or ""
+        self._session = paper.session(self.ip, self)
+        self.heard_at_s = paper.moment().monotonic_s
+
+    def check_origin(self, origin: str) -> bool:  # noqa: ARG002 - tornado's own signature
+        """Let everyone in: programs send whatever origin they like, and no cookie is at stake."""
+        return True
+
+    def open(self, *_args: str, **_kwargs: str) -> None:
+        if not self._lobby.admits(self.ip, self.heard_at_s):
+            self.close(POLICY_VIOLATION, "too many connections")
+            return
+        self.set_nodelay(value=True)
+        self._lobby.connections[self] = None
+
+    def on_message(self, message: str | bytes) -> None:
+        moment = self._paper.moment()
+        self.heard_at_s = moment.monotonic_s
+        if self in self._lobby.connections:
+            self.push(self._session.answer(message, moment))
+
+    def on_ping(self, data: bytes) -> None:  # noqa: ARG002 - tornado's own signature
+        self.heard_at_s = self._paper.moment().monotonic_s
+
+    def on_close(self) -> None:
+        self._lobby.connections.pop(self, None)
+        self._session.leave()
+
+    def push(self, text: str) -> None:
+        """Send a text frame; a connection that is closing hears nothing more."""
+        try:
+            self.write_message(text)
+        except WebSocketClosedError:
+            self._session.leave()

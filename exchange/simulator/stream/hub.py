@@ -1,0 +1,34 @@
+"""Who hears which topic."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from exchange.simulator.engine.events import Event
+from exchange.simulator.stream import rpc
+
+
+class Listener(Protocol):
+    def push(self, text: str) -> None:
+        """Send a text frame; never blocks, never raises."""
+
+
+class Hub:
+    """Subscriptions by topic and, for private topics, by account id."""
+
+    def __init__(self) -> None:
+        # A dict without values keeps the order of subscription; a set would not.
+        self._listeners: dict[tuple[str, str | None], dict[Listener, None]] = {}
+
+    def join(self, listener: Listener, topic: str, account: str | None) -> None:
+        self._listeners.setdefault((topic, account), {})[listener] = None
+
+    def leave(self, listener: Listener, topic: str, account: str | None) -> None:
+        self._listeners.get((topic, account), {}).pop(listener, None)
+
+    def publish(self, happened: Iterable[Event]) -> None:
+        for event in happened:
+            listeners = self._listeners.get((event.topic, event.account))
+            if listeners:
+                text = rpc.push(event.topic, event.data)
+                for listener in list(listeners):
+                    listener.push(text)

@@ -1,0 +1,53 @@
+"""Limits on how often something may happen."""
+
+from dataclasses import dataclass
+from typing import Final
+
+REST_GRACE_S: Final = 0.05
+"""A client that paces itself exactly is not refused for the jitter of its own network."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """At most `most` in any window of `window_s` seconds that begins with the first."""
+
+    most: int
+    window_s: float
+
+
+@dataclass(slots=True)
+class _Window:
+    begins_s: float
+    used: int
+
+
+class Windows:
+    """Counts per name: a key, an IP. A budget is full again `window_s` after its first use."""
+
+    def __init__(self, rate: Rate) -> None:
+        self._rate = rate
+        self._windows: dict[str, _Window] = {}
+
+    def take(self, name: str, now_s: float) -> bool:
+        """Use one; False, and nothing used, where none is left. `now_s` never goes back."""
+        window = self._current(name, now_s)
+        if window.used >= self._rate.most:
+            return False
+        window.used += 1
+        return True
+
+    def left(self, name: str, now_s: float) -> int:
+        return self._rate.most - self._current(name, now_s).used
+
+    def full_in_s(self, name: str, now_s: float) -> float:
+        """Return the seconds until the budget is full again."""
+        return self._current(name, now_s).begins_s + self._rate.window_s - now_s
+
+    def forget(self, name: str) -> None:
+        self._windows.pop(name, None)
+
+    def _current(self, name: str, now_s: float) -> _Window:
+        window = self._windows.get(name)
+        if window is None or now_s - window.begins_s >= self._rate.window_s:
+            window = self._windows[name] = _Window(now_s, 0)
+        return window
