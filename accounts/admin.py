@@ -1,0 +1,118 @@
+"""Accounts in the admin: secrets go in and never come out."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group, User
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminPasswordWidget
+
+from accounts import services
+from accounts.models import Account
+from exchange.auth import Credentials
+
+SECRET_FIELDS = ("key", "secret", "passphrase")
+
+
+def _secret_field(label: str) -> forms.CharField:
+    return forms.CharField(
+        label=label,
+        required=False,
+        strip=True,
+        max_length=500,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "off"}, render_value=False),
+    )
+
+
+class AccountForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
+    """Three write-only fields: all empty keeps what is stored, all filled replaces it."""
+
+    key = _secret_field("API key")
+    secret = _secret_field("API secret")
+    passphrase = _secret_field("Passphrase")
+
+    class Meta:
+        model = Account
+        fields = ["owner", "name", "network", "is_active"]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        given = [name for name in SECRET_FIELDS if cleaned.get(name)]
+        if len(given) < len(SECRET_FIELDS) and (given or self.instance.pk is None):
+            for name in SECRET_FIELDS:
+                if name not in given and name not in self.errors:
+                    self.add_error(name, "Key, secret and passphrase belong together: enter all three.")
+        elif given and not self.errors:
+            self._set_credentials(cleaned)
+        elif "network" in self.changed_data:
+            self.instance.verified_at = None  # a key of one network says nothing about another
+        return cleaned
+
+    def _set_credentials(self, cleaned: dict[str, Any]) -> None:
+        values = {name: cleaned[name] for name in SECRET_FIELDS}
+        for name, value in values.items():
+            if not value.isascii():
+                self.add_error(name, "Only plain ASCII characters can be part of a key.")
+        if not self.errors:
+            self.instance.set_credentials(Credentials(**values))
+
+
+@admin.register(Account)
+class AccountAdmin(ModelAdmin):  # type: ignore[misc]  # unfold is untyped
+    form = AccountForm
+    list_display = ["name", "owner", "network", "key_hint", "is_active", "verified_at", "fault"]
+    list_filter = ["network", "is_active"]
+    search_fields = ["name", "owner__username"]
+    readonly_fields = ["key_hint", "verified_at", "fault", "created_at"]
+    actions = ["test_connection"]
+    fieldsets = [
+        (None, {"fields": ["owner", "name", "network", "is_active"]}),
+        (
+            "Credentials",
+            {
+                "description": "Sealed when saved, never shown again. Leave all empty to keep them.",
+                "fields": [*SECRET_FIELDS, "key_hint"],
+            },
+        ),
+        ("Connection", {"fields": ["verified_at", "fault", "created_at"]}),
+    ]
+
+    @admin.action(description="Test the connection of the selected accounts")
+    def test_connection(self, request: HttpRequest, queryset: QuerySet[Account]) -> None:
+        for account in queryset:
+            self._test(request, account)
+
+    def save_model(self, request: HttpRequest, obj: Account, form: Any, change: bool) -> None:  # noqa: FBT001
+        """Save, then test the connection at once when the key or the network is new."""
+        super().save_model(request, obj, form, change)
+        if obj.verified_at is None:
+            self._test(request, obj)
+
+    def _test(self, request: HttpRequest, account: Account) -> None:
+        match services.verify(account):
+            case services.Verified(balance=balance):
+                self.message_user(request, f"{account}: connected, balance {balance:,} sats.")
+            case services.NotVerified(fault=fault):
+                self.message_user(request, f"{account}: {fault}", level=messages.ERROR)
+
+
+admin.site.unregister(User)
+admin.site.unregister(Group)
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc,type-arg]  # unfold is untyped
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+
+
+@admin.register(Group)
+class GroupAdmin(DjangoGroupAdmin, ModelAdmin):  # type: ignore[misc]  # unfold is untyped
+    pass

@@ -1,0 +1,79 @@
+"""The one door to an authenticated client: opens the seal, and keeps connections alive."""
+
+from functools import cache, lru_cache
+
+from django.conf import settings
+from redis import Redis
+
+from accounts.models import Account
+from exchange import live
+from exchange.auth import Credentials
+from exchange.client import Client
+from exchange.config import PRIVATE_RATE, PUBLIC_RATE, Endpoints, Network
+from exchange.errors import OperatorNeededError
+from exchange.live import LiveView
+from exchange.ratelimit import LocalLimiter, Scope
+from exchange.rest import RestClient
+from exchange.serverclock import ServerClock
+
+
+def client_for(account: Account) -> Client:
+    """Return the account's client; the same one as before while its credentials are the same.
+
+    Raises:
+        OperatorNeededError: this installation does not know the account's network.
+        accounts.crypto.SealBrokenError: none of `CREDENTIAL_KEYS` opens the credentials.
+    """
+    return _client(account.pk, Network(account.network), account.credentials_sealed)
+
+
+def endpoints_of(network: Network) -> Endpoints:
+    """Return where a network is.
+
+    Raises:
+        OperatorNeededError: this installation does not know it.
+    """
+    try:
+        return settings.LN_MARKETS_ENDPOINTS[network]
+    except KeyError:
+        raise OperatorNeededError(
+            f"This installation knows no {network} exchange: set LN_MARKETS_NETWORK={network}"
+            " and LN_MARKETS_API_URL, or start one with `make run`."
+        ) from None
+
+
+def rest_client(network: Network, credentials: Credentials | None = None) -> RestClient:
+    """Return a client of its own for a network; without credentials for public endpoints only."""
+    return RestClient(
+        endpoints_of(network), credentials, limiter=_limiter(network), server_clock=_clock(network)
+    )
+
+
+@cache
+def redis_client() -> Redis:
+    """Return the process's own way to Redis, impatient as the live view wants it."""
+    return live.connect(settings.REDIS_URL)
+
+
+@cache
+def live_view() -> LiveView:
+    return LiveView(redis_client())
+
+
+@cache
+def _limiter(network: Network) -> LocalLimiter:  # noqa: ARG001 - one for each network
+    return LocalLimiter({Scope.PUBLIC: PUBLIC_RATE, Scope.PRIVATE: PRIVATE_RATE})
+
+
+@cache
+def _clock(network: Network) -> ServerClock:  # noqa: ARG001 - one for each network
+    return ServerClock()
+
+
+@lru_cache(maxsize=10_000)
+def _client(account_id: int, network: Network, sealed: str) -> Client:
+    # The sealed text is part of the key, so that new credentials get a new client.
+    credentials = Account(credentials_sealed=sealed).credentials()
+    return Client(
+        rest_client(network, credentials), live_view(), account_id=account_id, network=network
+    )

@@ -1,0 +1,37 @@
+"""One worker per position at a time, across all machines."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import InterfaceError, OperationalError, connection
+
+from exchange.position import PositionId
+
+
+@contextmanager
+def position_lock(position_id: PositionId) -> Iterator[bool]:
+    """Yield True while this process alone may act on the position, False where another one does.
+
+    A PostgreSQL advisory lock of the session rather than a lease in a row: it is free the moment its
+    holder dies, and a holder that merely hangs never has to share it. It needs a database connection
+    that is not pooled per transaction.
+    """
+    key = int.from_bytes(hashlib.blake2b(position_id.encode(), digest_size=8).digest(), signed=True)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [key])
+        mine = bool(cursor.fetchone()[0])
+    try:
+        yield mine
+    finally:
+        if mine:
+            _unlock(key)
+
+
+def _unlock(key: int) -> None:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [key])
+    except (InterfaceError, OperationalError):
+        # The connection is gone and took the lock with it.
+        connection.close()
