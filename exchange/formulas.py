@@ -5,10 +5,11 @@ exact fractions unless the name or the docstring says where the exchange rounds.
 sections of the API notes in `docs/exchange.md`.
 """
 
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
-from math import floor
+from math import ceil, floor
 from typing import Final
 
 from exchange.money import (
@@ -28,6 +29,9 @@ FIRST_TIER_FEE_RATE: Final = Decimal("0.001")
 
 FEE_RATES: Final = (FIRST_TIER_FEE_RATE, Decimal("0.0008"), Decimal("0.0007"), Decimal("0.0006"))
 """The trading fee rates by the account's `feeTier` (6.4)."""
+
+CROSS_MAINTENANCE_RATE: Final = Decimal("0.0015")
+"""Share of the notional that a cross position keeps as maintenance margin (6.12)."""
 
 
 class Side(StrEnum):
@@ -151,3 +155,94 @@ def trailing_level(side: Side, distance: Exact, reference: Exact) -> UsdPerBtc |
     """
     level = nearest_tick(Fraction(reference) * (1 - side.sign * Fraction(distance)))
     return level if level > 0 else None
+
+
+def break_even(side: Side, entry: Exact, rate: Exact) -> Fraction:
+    """Return the price at which the profit pays both fees, before rounding and funding (6.8)."""
+    cost = side.sign * Fraction(rate)
+    return Fraction(entry) * (1 + cost) / (1 - cost)
+
+
+def funding_fee(side: Side, quantity: Usd, fixing: Exact, rate: Exact) -> Sats:
+    """Return what a position pays at a settlement; negative is received (6.11)."""
+    return Sats(side.sign * rounded(notional(quantity, fixing) * Fraction(rate)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CashIn:
+    """An isolated trade after sats were taken out of it, and where they came from (6.9)."""
+
+    entry: UsdPerBtc
+    margin: Sats
+    from_profit: Sats
+    from_margin: Sats
+
+
+def cash_in(
+    side: Side, quantity: Usd, entry: UsdPerBtc, margin: Sats, *, amount: Sats, market: UsdPerBtc
+) -> CashIn:
+    """Return the trade after taking out `amount`: profit first, then margin (6.9).
+
+    The answer may be impossible: leverage above its limit, liquidation beyond the market.
+    """
+    gain = profit(side, quantity, entry, market)
+    from_profit = min(amount, max(0, floor(gain)))
+    new_entry = entry
+    if gain > 0:
+        part = price_at_profit(side, quantity, entry, amount) if amount < floor(gain) else None
+        new_entry = market if part is None else nearest_tick(part)
+    return CashIn(
+        entry=new_entry,
+        margin=Sats(margin - (amount - from_profit)),
+        from_profit=Sats(from_profit),
+        from_margin=Sats(amount - from_profit),
+    )
+
+
+def largest_cash_in(
+    side: Side, quantity: Usd, entry: UsdPerBtc, margin: Sats, *, market: UsdPerBtc, leverage: int
+) -> Sats:
+    """Return the most that can be taken out before the leverage passes its limit (6.9)."""
+    gain = profit(side, quantity, entry, market)
+    kept = ceil(notional(quantity, market if gain > 0 else entry) / leverage)
+    return Sats(max(0, floor(gain)) + margin - kept)
+
+
+def margin_to_move_liquidation(
+    side: Side, quantity: Usd, entry: UsdPerBtc, margin: Sats, *, market: Exact, liquidation: Exact
+) -> int:
+    """Return the sats to add, or to cash in where negative, that bring liquidation there (6.9)."""
+    needed = ceil(abs(notional(quantity, liquidation) - notional(quantity, market)))
+    return needed - margin - profit_sats(side, quantity, entry, market)
+
+
+def cross_maintenance(quantity: Usd, entry: Exact) -> Sats:
+    """Return the maintenance margin of a cross position (6.12)."""
+    return fee(quantity, entry, CROSS_MAINTENANCE_RATE)
+
+
+def cross_liquidation(side: Side, quantity: Usd, entry: Exact, margin: Sats) -> UsdPerBtc:
+    """Return the price at which only the maintenance margin of a cross position is left (6.12)."""
+    room = Sats(margin - cross_maintenance(quantity, entry))
+    return liquidation_price(side, quantity, entry, room)
+
+
+def average_entry(first: Usd, first_entry: Exact, second: Usd, second_entry: Exact) -> UsdPerBtc:
+    """Return the entry price after two sizes of one side became one, on the grid (6.12)."""
+    parts = Fraction(first) / Fraction(first_entry) + Fraction(second) / Fraction(second_entry)
+    return nearest_tick((first + second) / parts)
+
+
+def entry_after_losing_part(quantity: Usd, entry: Exact, closed: Usd, price: Exact) -> UsdPerBtc:
+    """Return the entry of the rest after a part was closed at a loss: the rest carries it (6.12).
+
+    `closed` must be less than `quantity`.
+    """
+    rest = Fraction(quantity) / Fraction(entry) - Fraction(closed) / Fraction(price)
+    return nearest_tick((quantity - closed) / rest)
+
+
+def largest_cross_position(leverage: int) -> Usd:
+    """Return the largest cross position, a multiple of 5 that falls with the leverage (3.7)."""
+    most = 15_000_000 - Fraction(5_000_000 * (leverage - 1), 99)
+    return Usd(ceil(most / 5) * 5)
