@@ -18,6 +18,7 @@ from urllib3.exceptions import (
 
 from exchange.errors import (
     ExchangeError,
+    KeyRefusedError,
     OperatorNeededError,
     RejectedError,
     TransientError,
@@ -69,9 +70,9 @@ def refused(
     if status == HTTPStatus.TOO_MANY_REQUESTS or _without_engine(status, code):
         return TransientError(f"LN Markets did nothing {said}", after_s=retry_after_s(headers))
     if status == HTTPStatus.UNAUTHORIZED:
-        return OperatorNeededError(f"LN Markets refused the key {said}")
+        return KeyRefusedError(f"LN Markets refused the key {said}")
     if status == HTTPStatus.FORBIDDEN:
-        return OperatorNeededError(f"LN Markets does not allow {where} {said}")
+        return KeyRefusedError(f"LN Markets does not allow {where} {said}")
     if status >= 500 or status == HTTPStatus.REQUEST_TIMEOUT:
         return _interrupted(f"LN Markets broke down at {where} {said}", writes=writes)
     if status >= 400:

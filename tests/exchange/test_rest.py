@@ -11,6 +11,7 @@ from exchange.auth import Credentials, sign_request
 from exchange.config import Endpoints, Retries, Timeouts
 from exchange.errors import (
     ExchangeError,
+    KeyRefusedError,
     OperatorNeededError,
     RejectedError,
     TransientError,
@@ -98,8 +99,8 @@ ENGINE_DOWN = failure(503, "SERVICE_UNAVAILABLE", "Trading engine is temporarily
         pytest.param(failure(400), RejectedError, RejectedError, id="400: refused"),
         pytest.param(failure(404), RejectedError, RejectedError, id="404: no such thing"),
         pytest.param(failure(422), RejectedError, RejectedError, id="422: not valid"),
-        pytest.param(failure(401), OperatorNeededError, OperatorNeededError, id="401: the key"),
-        pytest.param(failure(403), OperatorNeededError, OperatorNeededError, id="403: its scope"),
+        pytest.param(failure(401), KeyRefusedError, KeyRefusedError, id="401: the key"),
+        pytest.param(failure(403), KeyRefusedError, KeyRefusedError, id="403: its scope"),
         pytest.param(
             Answer(status=301, headers={"Location": "http://127.0.0.1:1/"}),
             OperatorNeededError, OperatorNeededError, id="301: another address, never followed",
@@ -326,7 +327,7 @@ def test_a_refused_signature_makes_us_look_at_the_clock_and_try_once_more(
 def test_a_refused_key_with_a_right_clock_is_refused_once(script: Script, client: RestClient) -> None:
     script.then(*[failure(401, "UNAUTHORIZED", "wrong")] * 2)
     for _ in range(2):
-        with pytest.raises(OperatorNeededError, match=r"the key \(401 UNAUTHORIZED\): wrong"):
+        with pytest.raises(KeyRefusedError, match=r"the key \(401 UNAUTHORIZED\): wrong"):
             client.account()
     assert len(script.requests) == 2
     assert script.clock_reads == 2  # the first measure, and one doubt
