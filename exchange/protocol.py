@@ -1,0 +1,239 @@
+"""One stream connection as a table of states, and its talk without a socket."""
+
+import secrets
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from exchange import frames
+from exchange.auth import Credentials
+from exchange.config import Timeouts
+from exchange.errors import ExchangeError, KeyRefusedError, OperatorNeededError, TransientError
+from exchange.events import BadFrame, Heard, StreamEvent
+from exchange.fields import Fields, parse
+
+
+class State(StrEnum):
+    """Where a session stands."""
+
+    CLOSED = "closed"
+    WAITING = "waiting"
+    """For the time of the next connection."""
+    DIALLING = "dialling"
+    AUTHENTICATING = "authenticating"
+    SUBSCRIBING = "subscribing"
+    CATCHING_UP = "catching up"
+    """Subscribed; what was missed is read by REST before anyone may rely on the session."""
+    LIVE = "live"
+    REFUSED = "refused"
+    """The exchange does not accept the key: a person is needed, nothing is tried again."""
+
+
+class Event(StrEnum):
+    """What moves a session on."""
+
+    DIAL = "dial"
+    CONNECTED = "connected"
+    CONNECTED_WITHOUT_KEY = "connected without key"
+    ACCEPTED = "accepted"
+    SUBSCRIBED = "subscribed"
+    CAUGHT_UP = "caught up"
+    LOST = "lost"
+    REFUSED = "refused"
+    STOP = "stop"
+
+
+_NEXT: Final = {
+    (State.CLOSED, Event.DIAL): State.DIALLING,
+    (State.WAITING, Event.DIAL): State.DIALLING,
+    (State.DIALLING, Event.CONNECTED): State.AUTHENTICATING,
+    (State.DIALLING, Event.CONNECTED_WITHOUT_KEY): State.SUBSCRIBING,
+    (State.AUTHENTICATING, Event.ACCEPTED): State.SUBSCRIBING,
+    (State.SUBSCRIBING, Event.SUBSCRIBED): State.CATCHING_UP,
+    (State.CATCHING_UP, Event.CAUGHT_UP): State.LIVE,
+    (State.DIALLING, Event.LOST): State.WAITING,
+    (State.AUTHENTICATING, Event.LOST): State.WAITING,
+    (State.SUBSCRIBING, Event.LOST): State.WAITING,
+    (State.CATCHING_UP, Event.LOST): State.WAITING,
+    (State.LIVE, Event.LOST): State.WAITING,
+    (State.AUTHENTICATING, Event.REFUSED): State.REFUSED,
+    (State.SUBSCRIBING, Event.REFUSED): State.REFUSED,
+    (State.CATCHING_UP, Event.REFUSED): State.REFUSED,
+    **{(state, Event.STOP): State.CLOSED for state in State},
+}
+
+
+def next_state(state: State, event: Event) -> State:
+    """Return where `event` leads.
+
+    Raises:
+        ValueError: it cannot happen in that state.
+    """
+    try:
+        return _NEXT[state, event]
+    except KeyError:
+        raise ValueError(f"a session that is {state} cannot be {event}") from None
+
+
+Answered = Callable[[Fields], None]
+"""Gets the whole answer frame."""
+Failed = Callable[[ExchangeError], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request without an answer so far."""
+
+    method: str
+    asked_s: float
+    answered: Answered
+    failed: Failed
+
+
+class Conversation:
+    """The talk over one connection: what to say next, what came, what it means. Knows no socket.
+
+    Whoever owns the socket calls `opened` once, `heard` for each frame, `passed` whenever `due_s` is
+    reached, and sends what stands in `outgoing`. All three raise TransientError where the connection
+    is of no more use, OperatorNeededError where the exchange refuses us.
+
+    Args:
+        topics: to subscribe to.
+        timestamp_ms: the exchange's clock.
+        clock: returns seconds from any fixed start, never going back.
+        now: our wall clock, aware.
+        moved: told of each step in the table.
+    """
+
+    def __init__(
+        self,
+        *,
+        credentials: Credentials | None,
+        topics: frozenset[str],
+        timeouts: Timeouts,
+        timestamp_ms: Callable[[], int],
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+        moved: Callable[[Event], None],
+    ) -> None:
+        self._credentials = credentials
+        self._topics = topics
+        self._timeouts = timeouts
+        self._timestamp_ms = timestamp_ms
+        self._clock = clock
+        self._now = now
+        self._moved = moved
+        self._asked: dict[int, Asked] = {}
+        self._last_id = 0
+        self._said_s = self._heard_s = clock()
+        self._events: list[StreamEvent] = []
+        self.outgoing: deque[str] = deque()
+        self.permissions: frozenset[str] = frozenset()
+        """What the key may do, as the exchange said when it accepted the key."""
+
+    def opened(self) -> None:
+        """The connection stands: say who we are, or what we want to hear."""
+        self._heard_s = self._clock()
+        if self._credentials is None:
+            self._moved(Event.CONNECTED_WITHOUT_KEY)
+            self._subscribe()
+            return
+        self._moved(Event.CONNECTED)
+        params = frames.authentication(
+            self._credentials, timestamp_ms=self._timestamp_ms(), nonce=secrets.token_hex(16)
+        )
+        self.ask("authenticate", params, self._accepted, _give_up)
+
+    def heard(self, frame: str | bytes) -> list[StreamEvent]:
+        """Return what one frame tells; a frame we cannot read tells just that."""
+        self._heard_s = self._clock()
+        received_at = self._now()
+        self._events = []
+        try:
+            fields = Fields.of(parse(frame, "stream"), "stream")
+            if "method" in fields.values:
+                return [frames.event(fields.inner("params"), received_at)]
+            asked = self._asked.pop(fields.integer("id", least=1, most=self._last_id), None)
+        except OperatorNeededError as error:
+            return [BadFrame(why=str(error), received_at=received_at)]
+        if asked is not None:
+            self._settle(asked, fields)
+        return self._events
+
+    def heard_control_frame(self) -> None:
+        """Note a ping, or an answer to ours: the exchange is there."""
+        self._heard_s = self._clock()
+
+    def passed(self) -> None:
+        """Note that time has passed: ask whether the exchange is there, or give the connection up."""
+        now = self._clock()
+        oldest = min((each.asked_s for each in self._asked.values()), default=now)
+        if now - oldest >= self._timeouts.read_s:
+            raise TransientError(f"the stream gave no answer within {self._timeouts.read_s:g} s")
+        if now - self._heard_s >= self._timeouts.silence_s:
+            raise TransientError(f"the stream was silent for {self._timeouts.silence_s:g} s")
+        if now - self._said_s >= self._timeouts.heartbeat_s:
+            self._ping()
+
+    @property
+    def due_s(self) -> float:
+        """When `passed` has something to do, by `clock`."""
+        times = [self._said_s + self._timeouts.heartbeat_s, self._heard_s + self._timeouts.silence_s]
+        times += [each.asked_s + self._timeouts.read_s for each in self._asked.values()]
+        return min(times)
+
+    def ask(
+        self,
+        method: str,
+        params: Mapping[str, object] | None,
+        answered: Answered,
+        failed: Failed,
+    ) -> None:
+        """Put a request into `outgoing`; one of the two is called once the answer is heard."""
+        self._last_id += 1
+        self._said_s = self._clock()
+        self._asked[self._last_id] = Asked(method, self._said_s, answered, failed)
+        self.outgoing.append(frames.request_text(self._last_id, method, params))
+
+    def _accepted(self, answer: Fields) -> None:
+        result = answer.inner("result")
+        if not result.flag("authenticated"):
+            raise KeyRefusedError("LN Markets did not accept the key on the stream")
+        self.permissions = frozenset(map(str, result.items("permissions")))
+        self._moved(Event.ACCEPTED)
+        self._subscribe()
+
+    def _subscribe(self) -> None:
+        params = {"topics": sorted(self._topics)}
+        self.ask("subscribe", params, self._subscribed, _give_up)
+
+    def _subscribed(self, answer: Fields) -> None:
+        missing = self._topics - frames.topics_answered(answer.inner("result"), "subscribed")
+        if missing:
+            raise TransientError(f"the stream did not subscribe us to {', '.join(sorted(missing))}")
+        self._moved(Event.SUBSCRIBED)
+
+    def _ping(self) -> None:
+        asked_at = self._now()
+        self.ask("ping", None, lambda _: self._heard_back(asked_at), _drop)
+
+    def _heard_back(self, asked_at: datetime) -> None:
+        self._events.append(Heard(asked_at=asked_at, received_at=self._now()))
+
+    def _settle(self, asked: Asked, answer: Fields) -> None:
+        if answer.values.get("error") is not None:
+            asked.failed(frames.failure(answer.inner("error"), asked.method))
+        else:
+            asked.answered(answer)
+
+
+def _give_up(error: ExchangeError) -> None:
+    raise error
+
+
+def _drop(error: ExchangeError) -> None:
+    """A session that was accepted may have expired: only a new one tells whether we still may."""
+    raise TransientError(str(error))

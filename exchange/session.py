@@ -1,0 +1,267 @@
+"""One stream session: its thread, its connections one after the other, its place in the table."""
+
+import logging
+import math
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from datetime import UTC, datetime
+from typing import Final
+
+from exchange.auth import Credentials
+from exchange.config import Rate, Timeouts
+from exchange.errors import ExchangeError, OperatorNeededError, RejectedError, TransientError
+from exchange.events import BadFrame, StreamEvent
+from exchange.fields import Fields
+from exchange.line import Bell, Line
+from exchange.protocol import Conversation, Event, State, next_state
+from exchange.ratelimit import TokenBucket
+from exchange.serverclock import ServerClock
+
+logger = logging.getLogger(__name__)
+
+VERSION_PATH: Final = "/v1"
+_MESSAGES: Final = Rate(per_s=5, burst=5)
+"""At most 10 in any second (API notes, 5.1): the burst, and what is refilled meanwhile."""
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _nothing_missed() -> None:
+    """Catch up where nothing can be missed."""
+
+
+class StreamSession:
+    """Keeps one session to the stream alive until stopped or refused.
+
+    Its own thread does all reading and writing and calls all callbacks; they must return soon. A
+    connection that fails is replaced by a fresh one, forever, at growing intervals.
+
+    Args:
+        stream_url: without the version path.
+        credentials: None for a session with public topics only.
+        topics: what to hear.
+        on_event: gets each event, also those of before the session counts as live.
+        on_state: gets each new state with the reason, in one sentence, where there is one.
+        catch_up: reads by REST what was missed; the session counts as live once it returns. An
+            `ExchangeError` of it costs the connection.
+        admitted: returns 0 when a connection may be dialled now, else the seconds to wait.
+        clock: returns seconds from any fixed start, never going back.
+        now: our wall clock, aware.
+        chance: returns a number in [0, 1).
+    """
+
+    def __init__(
+        self,
+        stream_url: str,
+        credentials: Credentials | None,
+        topics: Iterable[str],
+        on_event: Callable[[StreamEvent], None],
+        *,
+        on_state: Callable[[State, str], None] = lambda _state, _why: None,
+        catch_up: Callable[[], None] = _nothing_missed,
+        admitted: Callable[[], float] = lambda: 0.0,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
+        server_clock: ServerClock | None = None,
+        ca_file: str | None = None,
+        name: str = "stream",
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = _utc_now,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._url = stream_url.rstrip("/") + VERSION_PATH
+        self._credentials = credentials
+        self._topics = frozenset(topics)
+        self._on_event = on_event
+        self._on_state = on_state
+        self._catch_up = catch_up
+        self._admitted = admitted
+        self._timeouts = timeouts
+        self._server_clock = server_clock or ServerClock(clock=clock)
+        self._ca_file = ca_file
+        self._clock = clock
+        self._now = now
+        self._chance = chance
+        self._bell = Bell()
+        self._stopping = threading.Event()
+        self._requests: deque[_Request] = deque()
+        self._pending: list[_Request] = []
+        self._pace = TokenBucket(_MESSAGES, clock=clock)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.state = State.CLOSED
+        self.connections = 0
+        """How many were dialled so far."""
+        self.bad_frames = 0
+        self.last_frame_at: datetime | None = None
+        """When the exchange was last heard, aware."""
+        self.permissions: frozenset[str] = frozenset()
+        """What the key may do, once it was accepted."""
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 5.0) -> bool:
+        """Close the connection and end the thread; return whether it ended in time."""
+        self._stopping.set()
+        self._bell.ring()
+        if self._thread.ident is None:
+            self._bell.close()
+        else:
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def ask(
+        self, method: str, params: Mapping[str, object] | None = None, *, timeout_s: float
+    ) -> Fields:
+        """Return the answer frame to one request of ours. Not to be called from a callback.
+
+        Raises:
+            TransientError: also where the session is not live, or the answer does not come.
+            RejectedError, OperatorNeededError
+        """
+        if self.state is not State.LIVE:
+            raise TransientError(f"the stream session is {self.state}, not live")
+        request = _Request(method, params)
+        self._requests.append(request)
+        self._bell.ring()
+        try:
+            return request.answer.result(timeout_s)
+        except TimeoutError:
+            raise TransientError(f"the stream did not answer {method} in {timeout_s:g} s") from None
+
+    def _run(self) -> None:
+        try:
+            self._connections_in_turn()
+        finally:
+            self._bell.close()
+
+    def _connections_in_turn(self) -> None:
+        failures, wait_s = 0, 0.0
+        while not self._stopping.wait(wait_s) and self._admitted_in_time():
+            started_s = self._clock()
+            after_s = self._one_connection()
+            if self.state is State.REFUSED:
+                return
+            lasted = self._clock() - started_s >= self._timeouts.reconnect_most_s
+            failures = 1 if lasted else failures + 1
+            wait_s = max(after_s, self._backoff_s(failures))
+        self._move(Event.STOP)
+
+    def _admitted_in_time(self) -> bool:
+        while (wait_s := self._admitted()) > 0:
+            if self._stopping.wait(wait_s):
+                return False
+        return True
+
+    def _backoff_s(self, failures: int) -> float:
+        most_s = self._timeouts.reconnect_most_s
+        # The exponent is bounded: after days of outage the power would overflow.
+        full_s = min(self._timeouts.reconnect_first_s * 2.0 ** min(failures - 1, 30), most_s)
+        return full_s * (0.5 + self._chance() / 2)
+
+    def _one_connection(self) -> float:
+        """Keep one connection from dialling to its end; return how long to wait at least."""
+        try:
+            self._connection()
+        except (OperatorNeededError, RejectedError) as error:
+            self._move(Event.REFUSED, str(error))
+        except TransientError as error:
+            self._move(Event.LOST, str(error))
+            return error.after_s
+        except Exception as error:  # the thread's outermost loop: one more try
+            logger.exception("stream session failed")
+            self._move(Event.LOST, f"a fault of our own: {type(error).__name__}")
+        finally:
+            self._fail_requests()
+        return 0.0
+
+    def _connection(self) -> None:
+        self._move(Event.DIAL)
+        self.connections += 1
+        with Line(
+            self._url,
+            connect_s=self._timeouts.connect_s,
+            bell=self._bell,
+            ca_file=self._ca_file,
+        ) as line:
+            talk = self._conversation()
+            talk.opened()
+            while not self._stopping.is_set():
+                self._talk(talk, line)
+
+    def _conversation(self) -> Conversation:
+        return Conversation(
+            credentials=self._credentials,
+            topics=self._topics,
+            timeouts=self._timeouts,
+            timestamp_ms=self._server_clock.now_ms,
+            clock=self._clock,
+            now=self._now,
+            moved=self._move,
+        )
+
+    def _talk(self, talk: Conversation, line: Line) -> None:
+        """Say what there is to say, then hear one frame, or wait for one until something is due."""
+        if self.state is State.LIVE:
+            while self._requests:
+                self._requests[0].put_into(talk)
+                self._pending.append(self._requests.popleft())
+        pause_s = self._say(talk, line)
+        if self.state is State.CATCHING_UP:
+            self._catch_up()
+            self._move(Event.CAUGHT_UP)
+        frame = line.receive(min(talk.due_s - self._clock(), pause_s))
+        if frame is not None:
+            self._hear(talk, frame)
+        talk.passed()
+
+    def _say(self, talk: Conversation, line: Line) -> float:
+        """Send what the message budget allows; return the seconds until it allows more."""
+        while talk.outgoing:
+            wait_s = self._pace.wait_s()
+            if wait_s > 0:
+                return wait_s
+            line.send(talk.outgoing.popleft())
+        return math.inf
+
+    def _hear(self, talk: Conversation, frame: bytes) -> None:
+        self.last_frame_at = self._now()
+        if not frame:
+            talk.heard_control_frame()
+            return
+        for event in talk.heard(frame):
+            self.bad_frames += isinstance(event, BadFrame)
+            self._on_event(event)
+        self.permissions = talk.permissions
+
+    def _fail_requests(self) -> None:
+        lost = TransientError("the stream session was lost")
+        for request in [*self._pending, *self._requests]:
+            request.fail(lost)
+        self._pending.clear()
+        self._requests.clear()
+
+    def _move(self, event: Event, why: str = "") -> None:
+        self.state = next_state(self.state, event)
+        self._on_state(self.state, why)
+
+
+class _Request:
+    """A request of another thread, and the place where its answer will be."""
+
+    def __init__(self, method: str, params: Mapping[str, object] | None) -> None:
+        self._method = method
+        self._params = params
+        self.answer: Future[Fields] = Future()
+
+    def put_into(self, talk: Conversation) -> None:
+        talk.ask(self._method, self._params, self.answer.set_result, self.fail)
+
+    def fail(self, error: ExchangeError) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)

@@ -1,0 +1,241 @@
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from decimal import Decimal
+
+import pytest
+
+from exchange.auth import Credentials
+from exchange.config import Timeouts
+from exchange.errors import OperatorNeededError, TransientError
+from exchange.events import Heard, PriceTick, StreamEvent, TradeEvent, TradeEventKind
+from exchange.formulas import Side
+from exchange.frames import ISOLATED_TRADES, LAST_PRICE
+from exchange.money import Usd
+from exchange.protocol import State
+from exchange.rest import RestClient
+from exchange.session import StreamSession
+from exchange.simulator.running import Simulator
+from exchange.trade import NewTrade
+from tests.exchange.places import endpoints_of
+from tests.waiting import wait_until
+
+QUICK = Timeouts(
+    connect_s=2, read_s=2, heartbeat_s=0.2, silence_s=3, reconnect_first_s=0.01, reconnect_most_s=0.05
+)
+
+
+class Told:
+    """What a session told."""
+
+    def __init__(self) -> None:
+        self.events: list[StreamEvent] = []
+        self.states: list[tuple[State, str]] = []
+
+    def on_state(self, state: State, why: str) -> None:
+        self.states.append((state, why))
+
+    def of(self, kind: type[StreamEvent]) -> list[StreamEvent]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+Start = Callable[..., StreamSession]
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def start(venue: Simulator, told: Told) -> Iterator[Start]:
+    """Start sessions to the venue that are stopped with the test."""
+    with ExitStack() as sessions:
+
+        def start(
+            credentials: Credentials | None = None, *, catch_up: Callable[[], None] = lambda: None
+        ) -> StreamSession:
+            session = StreamSession(
+                endpoints_of(venue).stream_url,
+                credentials,
+                [LAST_PRICE] if credentials is None else [ISOLATED_TRADES],
+                told.events.append,
+                on_state=told.on_state,
+                catch_up=catch_up,
+                timeouts=QUICK,
+            )
+            session.start()
+            sessions.callback(session.stop)
+            return session
+
+        yield start
+
+
+def live(session: StreamSession) -> StreamSession:
+    wait_until(lambda: session.state is State.LIVE, within_s=5, what="the session is live")
+    return session
+
+
+def test_prices_come_as_ticks(venue: Simulator, start: Start, told: Told) -> None:
+    live(start())
+    venue.set_price("99999.5")
+    wait_until(lambda: told.of(PriceTick), within_s=2, what="a tick")
+    (tick,) = told.of(PriceTick)
+    assert isinstance(tick, PriceTick)
+    assert tick.price == Decimal("99999.5")
+
+
+def test_what_happens_to_a_trade_is_told(venue: Simulator, start: Start, told: Told) -> None:
+    credentials = venue.accounts[0].credentials
+    live(start(credentials))
+    rest = RestClient(endpoints_of(venue), credentials)
+    trade = rest.open_trade(
+        NewTrade(side=Side.BUY, leverage=Decimal(10), quantity=Usd(100), client_id="x")
+    )
+    wait_until(lambda: told.of(TradeEvent), within_s=2, what="the event of the fill")
+    (event,) = told.of(TradeEvent)
+    assert isinstance(event, TradeEvent)
+    assert (event.kind, event.trade_id) == (TradeEventKind.FILLED, trade.id)
+    assert event.client_id == "x"
+
+
+def test_accounts_hear_nothing_of_each_other(venue: Simulator, start: Start, told: Told) -> None:
+    session = live(start(venue.accounts[0].credentials))
+    rest = RestClient(endpoints_of(venue), venue.accounts[1].credentials)
+    rest.open_trade(NewTrade(side=Side.BUY, leverage=Decimal(10), quantity=Usd(100)))
+    session.ask("ping", timeout_s=2)
+    assert told.of(TradeEvent) == []
+
+
+def test_the_way_to_live_goes_by_the_table(venue: Simulator, start: Start, told: Told) -> None:
+    session = live(start(venue.accounts[0].credentials))
+    assert [state for state, _ in told.states] == [
+        State.DIALLING, State.AUTHENTICATING, State.SUBSCRIBING, State.CATCHING_UP, State.LIVE,
+    ]  # fmt: skip
+    assert "futures:isolated:read" in session.permissions
+
+
+def test_a_session_is_not_live_before_what_was_missed_is_read(start: Start) -> None:
+    caught_up, asked = threading.Event(), threading.Event()
+
+    def catch_up() -> None:
+        asked.set()
+        assert caught_up.wait(5)
+
+    session = start(catch_up=catch_up)
+    assert asked.wait(5)
+    assert session.state is State.CATCHING_UP
+    caught_up.set()
+    live(session)
+
+
+def test_a_session_that_cannot_catch_up_tries_again_from_the_start(start: Start, told: Told) -> None:
+    failures = iter([TransientError("LN Markets is away"), None])
+
+    def catch_up() -> None:
+        if (failure := next(failures)) is not None:
+            raise failure
+
+    session = live(start(catch_up=catch_up))
+    assert session.connections == 2
+    assert (State.WAITING, "LN Markets is away") in told.states
+
+
+def test_a_session_that_was_cut_comes_back_on_a_fresh_connection(
+    venue: Simulator, start: Start, told: Told
+) -> None:
+    session = live(start(venue.accounts[0].credentials))
+    venue.cut_streams()
+    wait_until(lambda: session.connections == 2, within_s=5, what="a second connection")
+    live(session)
+    reasons = [why for state, why in told.states if state is State.WAITING]
+    assert len(reasons) == 1
+    assert "closed the connection" in reasons[0]
+
+
+@pytest.mark.parametrize("part", ["secret", "passphrase", "key"])
+def test_a_refused_key_ends_the_session_and_is_not_tried_again(
+    venue: Simulator, start: Start, told: Told, part: str
+) -> None:
+    right = venue.accounts[0].credentials
+    parts = {"key": right.key, "secret": right.secret, "passphrase": right.passphrase}
+    session = start(Credentials(**(parts | {part: "wrong"})))
+    wait_until(lambda: session.state is State.REFUSED, within_s=5, what="the key is refused")
+    assert session.stop()
+    assert session.connections == 1
+    state, why = told.states[-1]
+    assert state is State.REFUSED
+    assert "LN Markets refused the key" in why
+    assert right.secret not in why
+    assert right.passphrase not in why
+
+
+def test_a_key_found_wrong_while_catching_up_ends_the_session_too(start: Start) -> None:
+    def catch_up() -> None:
+        raise OperatorNeededError("revoked")
+
+    session = start(catch_up=catch_up)
+    wait_until(lambda: session.state is State.REFUSED, within_s=5, what="the session gives up")
+
+
+def test_signs_of_life_come_in(start: Start, told: Told) -> None:
+    session = live(start())
+    wait_until(lambda: len(told.of(Heard)) >= 2, within_s=5, what="two answers to our pings")
+    assert session.last_frame_at is not None
+
+
+def test_nobody_there_is_told_in_one_sentence(told: Told) -> None:
+    session = StreamSession(
+        "ws://127.0.0.1:1", None, [LAST_PRICE], told.events.append,
+        on_state=told.on_state, timeouts=QUICK,
+    )  # fmt: skip
+    session.start()
+    wait_until(lambda: session.connections >= 3, within_s=5, what="it goes on trying")
+    assert session.stop()
+    assert told.states[1] == (
+        State.WAITING,
+        "ws://127.0.0.1:1/v1 cannot be reached: Connection refused",
+    )
+
+
+def test_other_threads_may_ask(start: Start) -> None:
+    session = live(start())
+    assert session.ask("ping", timeout_s=2).text("result") == "pong"
+
+
+def test_asking_a_session_that_is_not_live_says_so(start: Start) -> None:
+    session = live(start())
+    session.stop()
+    with pytest.raises(TransientError, match="closed, not live"):
+        session.ask("ping", timeout_s=2)
+
+
+def test_a_session_stops_at_once_and_leaves_no_thread(start: Start) -> None:
+    session = live(start())
+    before = threading.active_count()
+    assert session.stop(timeout_s=1)
+    assert session.state is State.CLOSED
+    assert threading.active_count() == before - 1
+
+
+def test_a_fault_in_a_callback_costs_the_connection_not_the_session(
+    venue: Simulator, told: Told
+) -> None:
+    faults = iter([ZeroDivisionError])
+
+    def on_event(event: StreamEvent) -> None:
+        told.events.append(event)
+        for fault in faults:
+            raise fault
+
+    session = StreamSession(
+        endpoints_of(venue).stream_url, None, [LAST_PRICE], on_event, timeouts=QUICK
+    )
+    session.start()
+    try:
+        live(session)
+        venue.set_price(99_000)
+        wait_until(lambda: session.connections == 2, within_s=5, what="a second connection")
+        live(session)
+    finally:
+        session.stop()
