@@ -1,5 +1,6 @@
 """The one door to an authenticated client: opens the seal, and keeps connections alive."""
 
+from dataclasses import replace
 from functools import cache, lru_cache
 
 from django.conf import settings
@@ -45,7 +46,10 @@ def endpoints_of(network: Network) -> Endpoints:
 def rest_client(network: Network, credentials: Credentials | None = None) -> RestClient:
     """Return a client of its own for a network; without credentials for public endpoints only."""
     return RestClient(
-        endpoints_of(network), credentials, limiter=_limiter(network), server_clock=_clock(network)
+        endpoints_of(network),
+        credentials,
+        limiter=_limiter(network, settings.PRIVATE_CALLS_PER_S, settings.PUBLIC_CALLS_PER_S),
+        server_clock=server_clock(network),
     )
 
 
@@ -61,13 +65,18 @@ def live_view() -> LiveView:
 
 
 @cache
-def _limiter(network: Network) -> LocalLimiter:  # noqa: ARG001 - one for each network
-    return LocalLimiter({Scope.PUBLIC: PUBLIC_RATE, Scope.PRIVATE: PRIVATE_RATE})
+def server_clock(network: Network) -> ServerClock:  # noqa: ARG001 - one for each network
+    return ServerClock()
 
 
 @cache
-def _clock(network: Network) -> ServerClock:  # noqa: ARG001 - one for each network
-    return ServerClock()
+def _limiter(network: Network, private_per_s: int, public_per_s: int) -> LocalLimiter:  # noqa: ARG001
+    return LocalLimiter(
+        {
+            Scope.PRIVATE: replace(PRIVATE_RATE, per_s=private_per_s),
+            Scope.PUBLIC: replace(PUBLIC_RATE, per_s=public_per_s),
+        }
+    )
 
 
 @lru_cache(maxsize=10_000)

@@ -9,8 +9,9 @@ from typing import Any, assert_never
 from django.db import transaction
 from django.utils import timezone
 
+from accounts.gateway import redis_client
 from accounts.models import Account
-from automations import journal
+from automations import changes, journal
 from automations.models import BUDGET_DAY, Execution, MarginGuard
 from automations.rules.actions import Action, AddMargin, ClosePosition
 from exchange.client import Client, Snapshot
@@ -214,6 +215,7 @@ def _settle(
         confirmed = state == Execution.State.CONFIRMED
         outcome = journal.EXECUTED if confirmed else state.value
         _journal(guard, intent, outcome, message=error or intent.action.why, now=now)
+    changes.announce(redis_client(), guard.account_id)
     logger.info(
         "execution settled",
         extra={

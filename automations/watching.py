@@ -11,9 +11,10 @@ from automations.crossing import Crossing
 from automations.rules import margin_guard
 from automations.rules.margin_guard import GuardConfig
 from automations.triggers import Trigger
+from exchange.auth import Credentials
 from exchange.client import Client
 from exchange.config import Network
-from exchange.errors import ExchangeError
+from exchange.errors import ExchangeError, KeyRefusedError
 from exchange.live import LiveView
 from exchange.position import PositionsSnapshot
 
@@ -28,6 +29,7 @@ class Watched:
     name: str
     network: Network
     client: Client
+    credentials: Credentials
     guards: tuple[tuple[int, GuardConfig], ...]
     """Id and configuration of each."""
 
@@ -37,15 +39,25 @@ class Watch:
 
     Readings run one at a time on `executor`. Asking during a reading makes one more follow it, for what
     changed meanwhile may have been missed.
+
+    Args:
+        refused: told the account's id and a sentence when the exchange refuses its key.
     """
 
     def __init__(
-        self, watched: Watched, crossing: Crossing, *, live: LiveView, executor: Executor
+        self,
+        watched: Watched,
+        crossing: Crossing,
+        *,
+        live: LiveView,
+        executor: Executor,
+        refused: Callable[[int, str], None],
     ) -> None:
         self.watched = watched
         self._crossing = crossing
         self._live = live
         self._executor = executor
+        self._refused = refused
         self._lock = threading.Lock()
         self._reading = False
         self._wanted = False
@@ -62,16 +74,15 @@ class Watch:
             self._reading = True
         self._executor.submit(self._read_while_wanted)
 
-    def reread_if_older_than(
-        self, seconds: float, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        if clock() - self._read_at >= seconds:
+    def reread_if_older_than(self, seconds: float) -> None:
+        if time.monotonic() - self._read_at >= seconds:
             self.reread()
 
     def change(self, watched: Watched) -> None:
         """Take over new guards, and arm them on what is known."""
-        self.watched = watched
-        self._arm()
+        with self._lock:
+            self.watched = watched
+            self._arm()
 
     def end(self) -> None:
         """Disarm, and read no more."""
@@ -88,33 +99,33 @@ class Watch:
                 self._wanted = False
             self._read()
 
-    def _read(self) -> None:
+    def read_now(self) -> None:
+        """Read the positions and arm what they need.
+
+        Raises:
+            ExchangeError: they could not be read. What is armed stays armed: unknown is not empty.
+        """
         self._read_at = time.monotonic()
-        try:
-            snapshot = self.watched.client.rest.positions()
-        except ExchangeError as error:
-            # Unknown is not empty: what is armed stays armed.
-            logger.warning(
-                "positions not read",
-                extra={
-                    "account": self.watched.account_id,
-                    "account_name": self.watched.name,
-                    "error": str(error),
-                },
-            )
-            return
+        snapshot = self.watched.client.rest.positions()
         self._live.put_positions(self.watched.account_id, snapshot)
-        self._snapshot = snapshot
-        self._arm()
+        with self._lock:
+            if self._snapshot is None or self._snapshot.at <= snapshot.at:
+                self._snapshot = snapshot
+            self._arm()
+
+    def _read(self) -> None:
+        try:
+            self.read_now()
+        except KeyRefusedError as error:
+            self._refused(self.watched.account_id, str(error))
+        except ExchangeError as error:
+            fields = {"account": self.watched.account_id, "account_name": self.watched.name}
+            logger.warning("positions not read", extra={**fields, "error": str(error)})
 
     def _arm(self) -> None:
-        snapshot = self._snapshot
-        if snapshot is None:
-            return
-        armed = list(triggers(self.watched, snapshot))
-        with self._lock:
-            if not self._ended:
-                self._crossing.arm(self.watched.account_id, armed)
+        if self._snapshot is not None and not self._ended:
+            armed = triggers(self.watched, self._snapshot)
+            self._crossing.arm(self.watched.account_id, armed)
 
 
 def triggers(watched: Watched, snapshot: PositionsSnapshot) -> Iterable[Trigger]:

@@ -30,7 +30,8 @@ if not _ring:
     )
 
 # Web
-ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", default="localhost,127.0.0.1,[::1]")
+# This machine itself may always ask, as its health checks do.
+ALLOWED_HOSTS = [*env.words("ALLOWED_HOSTS", default=""), "localhost", "127.0.0.1", "[::1]"]
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS", default="")
 HTTPS = env.flag("HTTPS", default=False)
 """People reach the pages by https, through a proxy that says so in X-Forwarded-Proto."""
@@ -105,11 +106,17 @@ LN_MARKETS_NETWORK = Network(env.choice("LN_MARKETS_NETWORK", list(Network), def
 """The network of a new account, and the one that the two URL variables are about."""
 LN_MARKETS_ENDPOINTS = addresses.endpoints(env, LN_MARKETS_NETWORK)
 
+PRIVATE_CALLS_PER_S = env.integer("PRIVATE_CALLS_PER_S", default=5, least=1)
+PUBLIC_CALLS_PER_S = env.integer("PUBLIC_CALLS_PER_S", default=1, least=1)
+"""What the exchange allows each key, and each address of ours."""
+
 # Nothing is decided on data older than this, in seconds
-PRICE_MAX_AGE_S = env.integer("PRICE_MAX_AGE_S", default=5, least=1)
-POSITIONS_MAX_AGE_S = env.integer("POSITIONS_MAX_AGE_S", default=5, least=1)
+DATA_MAX_AGE_S = env.integer("DATA_MAX_AGE_S", default=5, least=1)
 POSITIONS_REREAD_S = env.integer("POSITIONS_REREAD_S", default=3, least=1)
 """The stream process reads each account's positions this often, as some changes have no event."""
+
+MOST_PRIVATE_SESSIONS = env.integer("MOST_PRIVATE_SESSIONS", default=31)
+"""Of the 32 sockets the exchange allows an address one is for prices; accounts beyond are polled."""
 
 # Celery. No message is acknowledged late: what dies with its worker is found again by the sweep.
 CELERY_BROKER_URL = REDIS_URL

@@ -1,5 +1,6 @@
 """What every test can use: Django on a real PostgreSQL and a real Redis, started once a run."""
 
+import atexit
 import os
 import tempfile
 from collections.abc import Iterator
@@ -15,28 +16,7 @@ import redis
 from hubdefisats import embedded, local
 
 _services = ExitStack()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Start the services and set Django up on them; a worker of xdist uses its controller's."""
-    if not config.pluginmanager.hasplugin("django"):
-        return
-    worker = os.environ.get("PYTEST_XDIST_WORKER")
-    if worker is None:
-        _start_services()
-    else:
-        # Databases of PostgreSQL are told apart by pytest-django, those of Redis here.
-        url = urlsplit(os.environ["REDIS_URL"])
-        number = 1 + int(worker.removeprefix("gw"))
-        os.environ["REDIS_URL"] = url._replace(path=f"/{number}").geturl()
-    os.environ["DJANGO_SETTINGS_MODULE"] = "hubdefisats.settings"
-    django.setup()
-    # Workers start from this environment, and must choose their database before they read settings.
-    del os.environ["DJANGO_SETTINGS_MODULE"]
-
-
-def pytest_unconfigure() -> None:
-    _services.close()
+atexit.register(_services.close)
 
 
 @pytest.fixture
@@ -74,3 +54,23 @@ def _never_wait_for_the_disk(url: str) -> None:
             cursor.execute(f"ALTER SYSTEM SET {setting} = off")
         cursor.execute("SELECT pg_reload_conf()")
     connection.close()
+
+
+def _set_django_up() -> None:
+    """Start the services and set Django up on them; a worker of xdist uses its controller's."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is None:
+        _start_services()
+    else:
+        # Databases of PostgreSQL are told apart by pytest-django, those of Redis here.
+        url = urlsplit(os.environ["REDIS_URL"])
+        number = 1 + int(worker.removeprefix("gw"))
+        os.environ["REDIS_URL"] = url._replace(path=f"/{number}").geturl()
+    os.environ["DJANGO_SETTINGS_MODULE"] = "hubdefisats.settings"
+    django.setup()
+    # Workers start from this environment, and must choose their database before they read settings.
+    del os.environ["DJANGO_SETTINGS_MODULE"]
+
+
+# At import rather than in a hook: the conftests below this one import models.
+_set_django_up()

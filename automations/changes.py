@@ -1,0 +1,44 @@
+"""Word from those who act to those who watch: this account's positions are not what they were.
+
+A hint that may get lost: whoever watches reads again on a timer anyway.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+logger = logging.getLogger(__name__)
+
+CHANNEL: Final = "hubdefisats:changed"
+_PATIENCE_S: Final = 1.0
+
+
+def announce(redis: Redis, account_id: int) -> None:
+    try:
+        redis.publish(CHANNEL, account_id)
+    except RedisError as error:
+        logger.warning(
+            "change not announced", extra={"account": account_id, "why": type(error).__name__}
+        )
+
+
+def listen(redis: Redis, changed: Callable[[int], None], stopping: threading.Event) -> None:
+    """Call `changed` with the id of each announced account until `stopping` is set."""
+    while not stopping.is_set():
+        try:
+            _listen_once(redis, changed, stopping)
+        except RedisError:
+            stopping.wait(_PATIENCE_S)
+
+
+def _listen_once(redis: Redis, changed: Callable[[int], None], stopping: threading.Event) -> None:
+    with redis.pubsub(ignore_subscribe_messages=True) as subscription:  # type: ignore[no-untyped-call]
+        subscription.subscribe(CHANNEL)
+        while not stopping.is_set():
+            message = subscription.get_message(timeout=_PATIENCE_S)
+            if message:
+                changed(int(message["data"]))

@@ -1,0 +1,129 @@
+"""One network's market as the stream process follows it: its session, its price, its triggers."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from automations.crossing import Crossing, TickCell
+from automations.triggers import Trigger
+from exchange.config import Endpoints, Network
+from exchange.errors import ExchangeError
+from exchange.events import PriceTick, StreamEvent, TickerUpdate
+from exchange.live import LiveView
+from exchange.market import Quote, Source
+from exchange.protocol import State
+from exchange.rest import RestClient
+from exchange.serverclock import ServerClock
+from exchange.session import StreamSession
+
+logger = logging.getLogger(__name__)
+
+TOPICS: Final = ["futures/inverse/btc_usd/lastPrice", "futures/inverse/btc_usd/ticker"]
+"""The ticker repeats the last price, so that a price that stands still stays known."""
+
+
+class Market:
+    """Weighs every price of one network, from the stream or, where that is silent, from REST.
+
+    Args:
+        fire: sends a crossed trigger on its way.
+        silence_s: without a price for this long the stream counts as silent.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        endpoints: Endpoints,
+        *,
+        rest: RestClient,
+        live: LiveView,
+        server_clock: ServerClock,
+        fire: Callable[[Trigger, Quote], None],
+        silence_s: float,
+    ) -> None:
+        self.network = network
+        self.crossing = Crossing(fire)
+        self._rest = rest
+        self._live = live
+        self._silence_s = silence_s
+        self._cell = TickCell()
+        self._newest_ms = 0
+        self._priced_at = time.monotonic()
+        self._silent = False
+        self._stopping = threading.Event()
+        self._session = StreamSession(
+            endpoints.stream_url,
+            None,
+            TOPICS,
+            self._heard,
+            on_state=self._moved,
+            server_clock=server_clock,
+            name=f"prices {network}",
+        )
+        self._looking = threading.Thread(target=self._look, name=f"triggers {network}", daemon=True)
+
+    def start(self) -> None:
+        self._looking.start()
+        self._session.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._session.stop()
+        self._looking.join(5)
+
+    @property
+    def state(self) -> State:
+        return self._session.state
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the stream brought no price for too long."""
+        return time.monotonic() - self._priced_at > self._silence_s
+
+    def poll_if_silent(self) -> None:
+        """Ask REST for the price where the stream brings none."""
+        if not self.is_silent:
+            return
+        if not self._silent:
+            self._silent = True
+            logger.warning("fallback_activated", extra={"network": self.network, "what": "price"})
+        try:
+            self._take(self._rest.quote())
+        except ExchangeError as error:
+            logger.warning("price not read", extra={"network": self.network, "error": str(error)})
+
+    def _heard(self, event: StreamEvent) -> None:
+        """Take a price from the socket's thread; the ticker's last price counts as much as a tick."""
+        if isinstance(event, PriceTick):
+            price = event.price
+        elif isinstance(event, TickerUpdate) and event.last_price is not None:
+            price = event.last_price
+        else:
+            return
+        self._priced_at = time.monotonic()
+        if self._silent:
+            self._silent = False
+            logger.warning("stream_recovered", extra={"network": self.network, "what": "price"})
+        self._take(
+            Quote(price=price, at=event.received_at, time_ms=event.time_ms, source=Source.STREAM)
+        )
+
+    def _take(self, quote: Quote) -> None:
+        # Frames may come twice or out of order; an older price says nothing new.
+        if quote.time_ms >= self._newest_ms:
+            self._newest_ms = quote.time_ms
+            self._cell.put(quote)
+
+    def _look(self) -> None:
+        while not self._stopping.is_set():
+            ticks = self._cell.take(timeout_s=0.5)
+            if ticks is None:
+                continue
+            # The price goes first: whoever is called by a trigger must find it.
+            self._live.put_price(self.network, ticks.newest)
+            self.crossing.look(ticks)
+
+    def _moved(self, state: State, why: str) -> None:
+        logger.info("price session moved", extra={"network": self.network, "state": state, "why": why})

@@ -1,0 +1,85 @@
+"""An account of the platform whose exchange is a paper exchange of its own."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from accounts.gateway import client_for
+from accounts.models import Account
+from automations.models import MarginGuard
+from exchange.client import Client
+from exchange.config import Endpoints, Network
+from exchange.formulas import Side
+from exchange.money import Usd
+from exchange.position import Position
+from exchange.simulator.running import Simulator
+from exchange.trade import NewTrade
+
+
+@pytest.fixture
+def venue() -> Iterator[Simulator]:
+    with Simulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def account(
+    db: None,  # noqa: ARG001
+    venue: Simulator,
+    settings: Settings,
+    redis_url: str,  # noqa: ARG001 - empties the live view
+) -> Account:
+    """A verified account on `venue`, with the price at 100,000 and 10,000,000 sats."""
+    settings.LN_MARKETS_ENDPOINTS = {
+        Network.PAPER: Endpoints(
+            api_url=venue.rest.removesuffix("/v3"), stream_url=venue.stream.removesuffix("/v1")
+        )
+    }
+    settings.PRIVATE_CALLS_PER_S = settings.PUBLIC_CALLS_PER_S = 10_000
+    return new_account(venue, 0)
+
+
+def new_account(venue: Simulator, number: int) -> Account:
+    owner, _ = User.objects.get_or_create(username="owner")
+    account = Account(owner=owner, name=f"account {number}", network=Network.PAPER)
+    account.set_credentials(venue.accounts[number].credentials)
+    account.verified_at = timezone.now()
+    account.save()
+    return account
+
+
+@pytest.fixture
+def client(account: Account) -> Client:
+    return client_for(account)
+
+
+@pytest.fixture
+def long(client: Client) -> Position:
+    """1,000 USD at 10x from 100,000: margin 100,000, liquidation 90,909, half lost at 95,238."""
+    return open_long(client)
+
+
+def open_long(client: Client) -> Position:
+    opened = client.open_trade(NewTrade(side=Side.BUY, leverage=Decimal(10), quantity=Usd(1000)))
+    assert isinstance(opened, Position)
+    return opened
+
+
+@pytest.fixture
+def guard(account: Account) -> MarginGuard:
+    """Adds 20,000 sats when half of the margin is lost."""
+    return MarginGuard.objects.create(
+        account=account,
+        name="guard",
+        metric="margin_used",
+        threshold_percent=Decimal(50),
+        does=MarginGuard.Does.ADD_FIXED,
+        amount_sats=20_000,
+        budget_per_position_sats=50_000,
+        budget_per_day_sats=80_000,
+        cooldown_s=1,
+    )

@@ -1,0 +1,276 @@
+"""What one look at a position does at the exchange and leaves in the record."""
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from accounts.gateway import redis_client
+from accounts.models import Account
+from automations import services
+from automations.executing import Seen
+from automations.models import Execution, JournalEntry, MarginGuard
+from exchange.client import Client
+from exchange.errors import TransientError
+from exchange.position import Position
+from exchange.simulator.running import Simulator
+from tests.automations.conftest import new_account, open_long
+
+SWEEP = Seen(origin=Execution.Origin.SWEEP)
+ADD_MARGIN = "/v3/futures/isolated/trade/add-margin"
+
+
+def effects(venue: Simulator, path: str = ADD_MARGIN) -> int:
+    """Count what truly happened, at the exchange."""
+    return sum(write.applied for write in venue.writes() if write.path == path)
+
+
+def rest_until_ready(guard: MarginGuard) -> None:
+    """Let the guard's cooldown be over by moving its past back."""
+    Execution.objects.filter(automation=guard).update(
+        settled_at=timezone.now() - timedelta(seconds=guard.cooldown_s)
+    )
+
+
+def test_adds_margin_and_records_before_and_after(
+    venue: Simulator, client: Client, long: Position, guard: MarginGuard
+) -> None:
+    venue.set_price(95_000)
+
+    assert services.act(guard.pk, long.id, SWEEP) == "confirmed"
+
+    execution = Execution.objects.get()
+    assert (execution.margin_before, execution.margin_after) == (100_000, 120_000)
+    assert (execution.liquidation_before, execution.liquidation_after) == (
+        Decimal(90_909),
+        Decimal("89285.5"),
+    )
+    assert execution.amount_sats == 20_000
+    assert execution.settled_at is not None
+    assert client.rest.running_trades()[0].margin == 120_000
+    assert effects(venue) == 1
+
+
+def test_the_journal_tells_the_story_in_its_shape(
+    venue: Simulator, long: Position, guard: MarginGuard
+) -> None:
+    venue.set_price(95_000)
+
+    services.act(guard.pk, long.id, SWEEP)
+
+    intended, executed = JournalEntry.objects.order_by("id")
+    assert (intended.event, executed.event) == ("margin_guard_intended", "margin_guard_executed")
+    told = executed.as_json()
+    assert set(told) == {"automationId", "type", "message", "data", "timestamp"}
+    assert told["automationId"] == guard.pk
+    assert told["type"] == "margin_guard"
+    assert told["data"]["positionId"] == long.id
+    assert told["data"]["action"] == "add_margin"
+    assert told["data"]["marginRatio"] == "0.022695"
+    assert told["data"]["marginAfter"] == 120_000
+
+
+def test_closes_a_position_when_told_to(
+    venue: Simulator, client: Client, long: Position, guard: MarginGuard
+) -> None:
+    MarginGuard.objects.update(does=MarginGuard.Does.CLOSE)
+    venue.set_price(95_000)
+
+    assert services.act(guard.pk, long.id, SWEEP) == "confirmed"
+
+    assert client.rest.running_trades() == ()
+    assert Execution.objects.get().does == "close_position"
+
+
+def test_decides_anew_and_leaves_a_position_with_room_alone(
+    venue: Simulator, long: Position, guard: MarginGuard
+) -> None:
+    assert "has not reached" in services.act(guard.pk, long.id, SWEEP)
+
+    assert not Execution.objects.exists()
+    assert not JournalEntry.objects.exists()
+    assert effects(venue) == 0
+
+
+@pytest.mark.parametrize(
+    "switch",
+    [
+        pytest.param(lambda: MarginGuard.objects.update(enabled=False), id="guard disabled"),
+        pytest.param(lambda: Account.objects.update(is_active=False), id="account inactive"),
+        pytest.param(lambda: Account.objects.update(verified_at=None), id="account not verified"),
+    ],
+)
+def test_acts_only_for_who_is_switched_on(
+    venue: Simulator, long: Position, guard: MarginGuard, switch: Callable[[], Any]
+) -> None:
+    venue.set_price(95_000)
+    switch()
+
+    services.act(guard.pk, long.id, SWEEP)
+
+    assert effects(venue) == 0
+
+
+def test_a_position_that_is_gone_is_left_alone(
+    venue: Simulator, client: Client, long: Position, guard: MarginGuard
+) -> None:
+    client.close(long.id)
+    venue.set_price(95_000)
+
+    assert services.act(guard.pk, long.id, SWEEP) == "the position is gone"
+
+
+def test_rests_after_acting_and_says_so_once(
+    venue: Simulator, long: Position, guard: MarginGuard
+) -> None:
+    venue.set_price(94_000)
+    MarginGuard.objects.update(cooldown_s=600)
+    services.act(guard.pk, long.id, SWEEP)
+
+    assert services.act(guard.pk, long.id, SWEEP) == "cooldown"
+    assert services.act(guard.pk, long.id, SWEEP) == "cooldown"
+
+    assert effects(venue) == 1
+    held = JournalEntry.objects.filter(event="margin_guard_held")
+    assert [entry.data["reason"] for entry in held] == ["cooldown"]
+
+
+def test_never_spends_more_than_its_budget_on_a_position(
+    venue: Simulator, client: Client, long: Position, guard: MarginGuard
+) -> None:
+    venue.set_price(92_000)
+    words = []
+    for _ in range(4):
+        words.append(services.act(guard.pk, long.id, SWEEP))
+        rest_until_ready(guard)
+
+    assert words == ["confirmed", "confirmed", "confirmed", "budget_used_up"]
+    assert client.rest.running_trades()[0].margin == 150_000, "20,000 + 20,000 + the last 10,000"
+
+
+def test_never_spends_more_than_its_budget_in_a_day(
+    venue: Simulator, client: Client, long: Position, guard: MarginGuard
+) -> None:
+    MarginGuard.objects.update(budget_per_day_sats=30_000)
+    other = open_long(client)
+    venue.set_price(92_000)
+
+    services.act(guard.pk, long.id, SWEEP)
+    services.act(guard.pk, other.id, SWEEP)
+
+    spent = [execution.amount_sats for execution in Execution.objects.order_by("id")]
+    assert spent == [20_000, 10_000]
+
+
+def test_a_lost_answer_stays_open_and_blocks_the_next_action(
+    venue: Simulator, long: Position, guard: MarginGuard
+) -> None:
+    venue.set_price(94_000)
+    venue.fault("lost_answer", path=ADD_MARGIN)
+
+    assert services.act(guard.pk, long.id, SWEEP) == "unknown"
+    assert "not settled" in services.act(guard.pk, long.id, SWEEP)
+
+    assert effects(venue) == 1
+    assert Execution.objects.get().settled_at is None
+
+
+def test_what_was_surely_not_done_is_settled_and_may_be_tried_again(
+    venue: Simulator, long: Position, guard: MarginGuard
+) -> None:
+    venue.set_price(95_000)
+    venue.fault("status", status=503, path=ADD_MARGIN)
+
+    with pytest.raises(TransientError):
+        services.act(guard.pk, long.id, SWEEP)
+    assert services.act(guard.pk, long.id, SWEEP) == "confirmed"
+
+    states = [execution.state for execution in Execution.objects.order_by("id")]
+    assert states == ["not_sent", "confirmed"]
+    assert effects(venue) == 1
+
+
+def test_a_refusal_by_the_exchange_is_recorded_with_its_words(
+    venue: Simulator, long: Position, guard: MarginGuard
+) -> None:
+    venue.set_price(95_000)
+    venue.fault("status", status=400, path=ADD_MARGIN)
+
+    assert services.act(guard.pk, long.id, SWEEP) == "rejected"
+
+    execution = Execution.objects.get()
+    assert "400" in execution.error
+    assert JournalEntry.objects.filter(event="margin_guard_rejected").exists()
+
+
+def test_a_refused_key_suspends_its_account(
+    venue: Simulator, long: Position, guard: MarginGuard, account: Account
+) -> None:
+    venue.set_price(95_000)
+    venue.fault("status", status=401, path=ADD_MARGIN)
+
+    assert services.act(guard.pk, long.id, SWEEP) == "rejected"
+
+    account.refresh_from_db()
+    assert not account.may_act
+    assert "401" in account.fault
+
+
+def test_a_failed_read_stops_the_decision(venue: Simulator, long: Position, guard: MarginGuard) -> None:
+    venue.set_price(95_000)
+    venue.fault("status", status=500, path="/v3/futures/isolated/trades/running", next=10)
+
+    with pytest.raises(TransientError):
+        services.act(guard.pk, long.id, SWEEP)
+
+    assert not Execution.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_five_looks_at_once_have_one_effect(
+    venue: Simulator, long: Position, guard: MarginGuard
+) -> None:
+    venue.set_price(94_500)
+    MarginGuard.objects.update(cooldown_s=600)
+    start = threading.Barrier(5)
+
+    def look() -> None:
+        start.wait(5)
+        services.act(guard.pk, long.id, SWEEP)
+        connection.close()
+
+    threads = [threading.Thread(target=look) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(15)
+
+    assert effects(venue) == 1
+
+
+def test_the_sweep_finds_what_is_due_and_nothing_else(
+    venue: Simulator, long: Position, guard: MarginGuard
+) -> None:
+    assert list(services.due()) == []
+
+    venue.set_price(95_000)
+    redis_client().flushdb()
+
+    assert list(services.due()) == [services.Due(guard_id=guard.pk, position_id=long.id)]
+
+
+@pytest.mark.usefixtures("guard")
+def test_one_account_that_cannot_be_read_holds_up_no_other(venue: Simulator, long: Position) -> None:
+    broken = new_account(venue, 1)
+    MarginGuard.objects.create(
+        account=broken, name="first", threshold_percent=50, does="close_position"
+    )
+    venue.set_price(95_000)
+    venue.fault("status", status=401, account=venue.accounts[1].credentials.key, next=10)
+
+    assert [due.position_id for due in services.due()] == [long.id]
