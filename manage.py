@@ -4,20 +4,15 @@
 import os
 import sys
 
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
-from django.db import OperationalError
+
+from hubdefisats.refusals import said_in_a_sentence
 
 
 def main() -> None:
-    """Run a command; wrong settings and an unreachable database give a sentence, not a traceback."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hubdefisats.settings")
-    try:
+    with said_in_a_sentence():
         execute_from_command_line(sys.argv)
-    except ImproperlyConfigured as error:
-        sys.exit(f"Wrong settings: {error}")
-    except OperationalError as error:
-        sys.exit(f"The database behind DATABASE_URL cannot be reached: {' '.join(str(error).split())}")
 
 
 if __name__ == "__main__":

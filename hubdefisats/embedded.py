@@ -20,14 +20,15 @@ import psycopg2
 import redis
 
 from hubdefisats.folder import marked
+from hubdefisats.refusals import RefusalError
 
 DATABASE: Final = "hubdefisats"
 _REDIS_STARTS_WITHIN_S: Final = 5.0
 _REDIS_STOPS_WITHIN_S: Final = 3.0
 
 
-class EmbeddedServiceError(Exception):
-    """A service did not start; the message is one sentence for the person at the terminal."""
+class EmbeddedServiceError(RefusalError):
+    """A service did not start."""
 
 
 @contextmanager

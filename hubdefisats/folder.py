@@ -10,13 +10,15 @@ from typing import Final
 
 import psutil
 
+from hubdefisats.refusals import RefusalError
+
 _MARK: Final = "HUBDEFISATS_STACK"
 _OVERWRITE_THEIR_VARIABLES: Final = {"redis-server", "valkey-server"}
 """They put their title where the variables were, yet work in the folder they were given."""
 
 
-class FolderTakenError(Exception):
-    """Another stack runs in this folder; the message is one sentence that names it."""
+class FolderTakenError(RefusalError):
+    """Another stack runs in this folder; the message names it."""
 
 
 @contextmanager

@@ -5,7 +5,9 @@ import logging
 import time
 from typing import Final
 
-_OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_SAID_TWICE: Final = {"color_message", "data"}
+"""What uvicorn and Celery attach says the message again, and more of it."""
+_NOT_EXTRA: Final = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", *_SAID_TWICE}
 
 
 class LineFormatter(logging.Formatter):
@@ -19,10 +21,15 @@ class LineFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
-        fields = (
-            f" {name}={_shown(value)}" for name, value in vars(record).items() if name not in _OWN
-        )
+        extra = ((name, value) for name, value in vars(record).items() if name not in _NOT_EXTRA)
+        fields = (f" {name}={_shown(value)}" for name, value in extra)
         return super().formatMessage(record).replace("\n", "\\n") + "".join(fields)
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """Return False for a health check's 503: it is asked for every few seconds, and answers itself."""
+    request = getattr(record, "request", None)
+    return not str(getattr(request, "path", "")).startswith("/health/")
 
 
 def _shown(value: object) -> str:

@@ -8,7 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 from kombu import Queue
 
 from exchange.config import Network
-from hubdefisats import addresses, local
+from hubdefisats import addresses, local, logs
 from hubdefisats.env import Environment
 
 BASE_DIR = local.BASE_DIR
@@ -158,6 +158,7 @@ LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"()": "hubdefisats.logs.LineFormatter"}},
+    "filters": {"news": {"()": "django.utils.log.CallbackFilter", "callback": logs.is_news}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
@@ -170,5 +171,6 @@ LOGGING: dict[str, Any] = {
             "uvicorn.error": LOG_LEVEL,
             "uvicorn.access": "WARNING",
         }.items()
-    },
+    }
+    | {"django.request": {"filters": ["news"]}},
 }

@@ -12,11 +12,26 @@ import django
 import psycopg2
 import pytest
 import redis
+from django.db import connection
 
 from hubdefisats import embedded, local
 
 _services = ExitStack()
 atexit.register(_services.close)
+
+
+@pytest.fixture
+def services(
+    transactional_db: None,  # noqa: ARG001 - asked for its effect
+    redis_url: str,
+) -> dict[str, str]:
+    """The variables with which a process of ours uses this test's database and Redis."""
+    database = urlsplit(os.environ["DATABASE_URL"])
+    name = connection.settings_dict["NAME"]
+    return os.environ | {
+        "DATABASE_URL": database._replace(path=f"/{name}").geturl(),
+        "REDIS_URL": redis_url,
+    }
 
 
 @pytest.fixture

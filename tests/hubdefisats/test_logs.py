@@ -3,8 +3,9 @@
 import logging
 
 import pytest
+from django.test import RequestFactory
 
-from hubdefisats.logs import LineFormatter
+from hubdefisats.logs import LineFormatter, is_news
 
 
 @pytest.mark.parametrize(
@@ -44,3 +45,17 @@ def test_a_traceback_follows_the_line() -> None:
 
     assert first.endswith("failed account=7")
     assert rest[-1].startswith("ValueError")
+
+
+@pytest.mark.parametrize(
+    ("path", "news"),
+    [
+        pytest.param("/health/ready", False, id="asked again and again"),
+        pytest.param("/admin/", True, id="a page that failed"),
+        pytest.param(None, True, id="no request at all"),
+    ],
+)
+def test_an_unready_answer_to_a_health_check_is_no_news(path: str | None, news: bool) -> None:
+    request = {"request": RequestFactory().get(path)} if path else {}
+
+    assert is_news(logging.makeLogRecord(request)) is news

@@ -1,0 +1,216 @@
+"""What belongs to a stack, and the order in which it starts and stops."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import django
+import redis
+from django.core.management import call_command
+from django.db import connection
+
+from hubdefisats import embedded, local
+from hubdefisats import folder as folders
+from hubdefisats.refusals import RefusalError
+from hubdefisats.stack import login
+from hubdefisats.stack.options import Options
+from hubdefisats.stack.paper import PaperExchange, paper_exchange
+from hubdefisats.stack.processes import Program
+from hubdefisats.stack.stopping import StopRequest
+from hubdefisats.stack.supervisor import Supervisor
+from hubdefisats.stack.terminal import Terminal
+
+HOST: Final = "127.0.0.1"
+_CELERY: Final = (sys.executable, "-m", "celery", "--quiet", "-A", "hubdefisats")
+_LONG_LIVED: Final = {"DATABASE_MAX_AGE_S": "600"}
+
+
+class StackError(RefusalError):
+    """The stack cannot start, or cannot go on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """A stack whose programs are started, though not all may be ready yet."""
+
+    supervisor: Supervisor
+    paper: PaperExchange | None
+    """None where the settings name a real network, or an exchange that somebody else runs."""
+    web_url: str
+    flower_url: str
+    login: str
+    """Name and password of the admin, to be shown to whoever started the stack."""
+    flower_login: str
+
+    def tend(self) -> None:
+        """Keep it running; to be called often. Raises PaperExchangeError where that cannot be."""
+        self.supervisor.tend()
+        if self.paper:
+            self.paper.check()
+
+
+@contextmanager
+def running(options: Options, terminal: Terminal, stop: StopRequest) -> Iterator[Stack]:
+    """Start a stack in its data folder; stop all of it at the end of the block.
+
+    Raises:
+        RefusalError: it cannot start.
+        ImproperlyConfigured, OperationalError, RedisError: what the settings name cannot be used.
+        StoppedError: somebody asked to stop meanwhile.
+    """
+    folder = local.data_folder()
+    ports = {
+        "web": _port(options.web_port, "--web-port"),
+        "flower": _port(options.flower_port, "--flower-port"),
+    }
+    with ExitStack() as parts:
+        parts.enter_context(folders.claimed(folder))
+        if left := folders.end_leftovers(folder):
+            terminal.say("stack", f"ended {left} processes that a killed stack had left")
+        parts.callback(folders.end_leftovers, folder)
+        secrets = _kept_secrets(folder)
+        paper = _paper(parts, options, terminal, stop)
+        addresses = _addresses(parts, folder, secrets, terminal)
+        local.write(folder, secrets | addresses | (paper.settings() if paper else {}))
+        # Where the parts of this stack were is of no use to anybody after it.
+        parts.callback(local.write, folder, secrets)
+        stop.check()
+        knows_password = _prepare(secrets["ADMIN_PASSWORD"], terminal)
+        stop.check()
+        if paper:
+            _demo(paper)
+        supervisor = Supervisor(_programs(folder, ports, secrets), terminal)
+        parts.callback(supervisor.stop)
+        supervisor.start()
+        password = secrets["ADMIN_PASSWORD"] if knows_password else "(the password you chose)"
+        yield Stack(
+            supervisor=supervisor,
+            paper=paper,
+            web_url=f"http://{HOST}:{ports['web']}",
+            flower_url=f"http://{HOST}:{ports['flower']}",
+            login=f"{login.USERNAME} / {password}",
+            flower_login=f"{login.USERNAME} / {secrets['FLOWER_PASSWORD']}",
+        )
+
+
+def _port(wanted: int, option: str) -> int:
+    """Return a port that is free now: the wanted one, or any where 0 is wanted."""
+    if wanted == 0:
+        return embedded.free_port()
+    with closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, wanted))
+        except OSError as error:
+            raise StackError(
+                f"Port {wanted} cannot be used ({error.strerror}): "
+                f"name another with {option}, 0 for any."
+            ) from error
+    return wanted
+
+
+def _kept_secrets(folder: Path) -> dict[str, str]:
+    """Return the secrets of this folder, made on its first start."""
+    kept = local.read(folder)
+    return {name: kept.get(name, fresh) for name, fresh in local.new_secrets().items()}
+
+
+def _paper(
+    parts: ExitStack, options: Options, terminal: Terminal, stop: StopRequest
+) -> PaperExchange | None:
+    """Start the paper exchange, unless the environment says where to trade."""
+    network = os.environ.get("LN_MARKETS_NETWORK") or "paper"
+    if network != "paper" or os.environ.get("LN_MARKETS_API_URL"):
+        return None
+    terminal.say("stack", "starting the paper exchange")
+    return parts.enter_context(paper_exchange(options, terminal, stop))
+
+
+def _addresses(
+    parts: ExitStack, folder: Path, secrets: dict[str, str], terminal: Terminal
+) -> dict[str, str]:
+    """Start the services that the environment does not name; return where they are."""
+    found = {}
+    if not os.environ.get("DATABASE_URL"):
+        terminal.say("stack", "starting PostgreSQL")
+        found["DATABASE_URL"] = parts.enter_context(embedded.postgres(folder / "postgres"))
+    if not os.environ.get("REDIS_URL"):
+        terminal.say("stack", "starting Redis")
+        found["REDIS_URL"] = parts.enter_context(
+            embedded.redis_server(folder, secrets["REDIS_PASSWORD"])
+        )
+    return found
+
+
+def _prepare(admin_password: str, terminal: Terminal) -> bool:
+    """Check that the services answer, and bring the record up to date.
+
+    The settings are read here for the first time, when all they need is known.
+    """
+    os.environ["DJANGO_SETTINGS_MODULE"] = "hubdefisats.settings"
+    django.setup()
+    from django.conf import settings  # noqa: PLC0415 - see above
+
+    with redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=5) as client:
+        client.ping()
+    connection.ensure_connection()
+    terminal.say("stack", "bringing the database up to date")
+    call_command("migrate", verbosity=0, interactive=False)
+    knows_password = login.ensure_admin(admin_password)
+    connection.close()
+    return knows_password
+
+
+def _demo(paper: PaperExchange) -> None:
+    """Give the paper exchange's accounts to a demo owner, with positions and guards."""
+    done = subprocess.run(
+        [sys.executable, "manage.py", "demo"],
+        cwd=local.BASE_DIR,
+        input=paper.first_line,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode:
+        last = (done.stderr.strip() or "it did not say why").splitlines()[-1]
+        raise StackError(f"The demo cannot be set up: {last}")
+
+
+def _programs(folder: Path, ports: dict[str, int], secrets: dict[str, str]) -> list[Program]:
+    marks = {**folders.marked(folder), "HUBDEFISATS_DATA": str(folder)}
+    web = (sys.executable, "-m", "uvicorn", "hubdefisats.asgi:application", "--lifespan", "off")
+    flower = (*_CELERY, "flower", f"--address={HOST}", f"--port={ports['flower']}")
+    return [
+        Program(
+            name="web",
+            command=(
+                *web,
+                "--host",
+                HOST,
+                "--port",
+                str(ports["web"]),
+                "--timeout-graceful-shutdown",
+                "4",
+            ),
+            variables=marks,
+        ),
+        Program(
+            name="flower",
+            command=flower,
+            # By a variable, since arguments are shown to the whole machine.
+            variables=marks | {"FLOWER_BASIC_AUTH": f"{login.USERNAME}:{secrets['FLOWER_PASSWORD']}"},
+        ),
+        Program(name="worker", command=(*_CELERY, "worker"), variables=marks | _LONG_LIVED),
+        Program(name="beat", command=(*_CELERY, "beat", "--pidfile="), variables=marks),
+        Program(
+            name="stream",
+            command=(sys.executable, "manage.py", "stream"),
+            variables=marks | _LONG_LIVED,
+        ),
+    ]

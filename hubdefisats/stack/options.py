@@ -1,0 +1,63 @@
+"""The command line of the stack."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NoReturn
+
+WEB_PORT: Final = 8000
+FLOWER_PORT: Final = 5555
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    command: str
+    """`run` or `smoke`."""
+    prices: str = "synthetic"
+    """`synthetic`, or the path of a CSV file of one-minute candles."""
+    speed: str | None = None
+    """How many times faster than real time; the paper exchange knows what may stand here."""
+    web_port: int = WEB_PORT
+    flower_port: int = FLOWER_PORT
+    """0 picks a free port, here as above."""
+    limit_s: int = 120
+    """How long `smoke` waits for a position to be saved."""
+
+
+class _OneSentence(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{message}\n")
+
+
+def read(arguments: Sequence[str]) -> Options:
+    """Return the options; ends the program with one sentence where they make no sense."""
+    parser = _OneSentence(
+        prog="python -m hubdefisats.stack", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_OneSentence)
+    run = commands.add_parser("run", help="start everything and keep it running")
+    smoke = commands.add_parser("smoke", help="see a position saved, print one JSON line, stop")
+    for command in (run, smoke):
+        command.add_argument("--prices", type=_prices, default="synthetic", help="or FILE.csv")
+        command.add_argument("--speed", help="how many times faster than real time")
+    run.add_argument("--web-port", type=_port, default=WEB_PORT, help="0 picks a free one")
+    run.add_argument("--flower-port", type=_port, default=FLOWER_PORT, help="0 picks a free one")
+    smoke.add_argument("--limit-s", type=int, default=120, help="how long to wait, in seconds")
+    smoke.set_defaults(web_port=0, flower_port=0)
+    return Options(**vars(parser.parse_args(arguments)))
+
+
+def _prices(text: str) -> str:
+    if text == "synthetic":
+        return text
+    file = Path(text).resolve()
+    if not file.is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {text}")
+    return str(file)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 65_536):
+        raise argparse.ArgumentTypeError(f"{text} is not a port")
+    return int(text)
