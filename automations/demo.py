@@ -1,0 +1,96 @@
+"""The demo: an owner with two paper accounts, positions near liquidation, and a guard on each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+from django.contrib.auth.models import User
+
+from accounts import services
+from accounts.gateway import client_for
+from accounts.models import Account
+from automations.models import MarginGuard
+from exchange.auth import Credentials
+from exchange.client import Client
+from exchange.config import Network
+from exchange.formulas import Side
+from exchange.money import Usd
+from exchange.trade import NewTrade
+
+OWNER: Final = "demo"
+
+
+class DemoError(Exception):
+    """The demo cannot be set up; one sentence says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One account of the demo. Its leverage says how small a move brings liquidation near."""
+
+    name: str
+    leverage: int
+    guard: str
+    settings: dict[str, Any]
+
+
+PARTS: Final = [
+    Part(
+        name="Demo at 25x",
+        leverage=25,
+        guard="Keep the loss below half of the margin",
+        settings={
+            "metric": "margin_used",
+            "threshold_percent": Decimal(50),
+            "does": MarginGuard.Does.ADD_TO_REACH,
+            "target_percent": Decimal(35),
+        },
+    ),
+    Part(
+        name="Demo at 50x",
+        leverage=50,
+        guard="Keep liquidation 1 % away",
+        settings={
+            "metric": "liquidation_distance",
+            "threshold_percent": Decimal(1),
+            "does": MarginGuard.Does.ADD_FIXED,
+            "amount_sats": 20_000,
+        },
+    ),
+]
+
+
+def set_up(keys: Sequence[Credentials]) -> None:
+    """Bring the demo to its beginning; what is there already is kept.
+
+    Raises:
+        DemoError: there are too few keys, or the paper exchange does not answer.
+        ExchangeError: a position could not be opened.
+    """
+    if len(keys) < len(PARTS):
+        raise DemoError(f"The demo needs {len(PARTS)} paper accounts, and was given {len(keys)}.")
+    owner, _ = User.objects.get_or_create(username=OWNER)
+    for part, credentials in zip(PARTS, keys, strict=False):
+        account = _account(owner, part, credentials)
+        verdict = services.verify(account)
+        if isinstance(verdict, services.NotVerified):
+            raise DemoError(verdict.fault)
+        _open_positions(client_for(account), part)
+        MarginGuard.objects.get_or_create(account=account, name=part.guard, defaults=part.settings)
+
+
+def _account(owner: User, part: Part, credentials: Credentials) -> Account:
+    account = Account.objects.filter(owner=owner, name=part.name).first()
+    account = account or Account(owner=owner, name=part.name, network=Network.PAPER)
+    account.set_credentials(credentials)
+    account.save()
+    return account
+
+
+def _open_positions(client: Client, part: Part) -> None:
+    """Open one position each way, so that a guard has work whichever way the price goes."""
+    if client.rest.running_trades():
+        return
+    for side in Side:
+        client.open_trade(NewTrade(side=side, leverage=Decimal(part.leverage), quantity=Usd(1000)))

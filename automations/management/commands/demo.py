@@ -1,0 +1,32 @@
+"""Set the demo up on a paper exchange."""
+
+import json
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from automations import demo
+from exchange.auth import Credentials
+from exchange.errors import ExchangeError
+
+
+class Command(BaseCommand):
+    help = (
+        "Give the accounts of a paper exchange to a demo owner, with positions near liquidation and a"
+        " guard on each. Standard input: the first line that `python -m exchange.simulator` prints."
+    )
+
+    def handle(self, *_args: Any, **_options: Any) -> None:
+        try:
+            announced = json.loads(sys.stdin.readline())
+            keys = [
+                Credentials(key=each["key"], secret=each["secret"], passphrase=each["passphrase"])
+                for each in announced["accounts"]
+            ]
+        except (ValueError, KeyError, TypeError):
+            raise CommandError("Standard input is not the paper exchange's first line.") from None
+        try:
+            demo.set_up(keys)
+        except (demo.DemoError, ExchangeError) as error:
+            raise CommandError(str(error)) from error
