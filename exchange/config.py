@@ -80,3 +80,7 @@ class Retries:
     first_s: float = 0.25
     most_s: float = 4.0
     """A longer wait is the caller's to decide: the error says how long."""
+
+
+USUAL_TIMEOUTS: Final = Timeouts()
+USUAL_RETRIES: Final = Retries()

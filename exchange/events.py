@@ -5,7 +5,9 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
+from exchange.cross import CrossOrderId, CrossOrderType, CrossPosition
 from exchange.formulas import Side
+from exchange.market import Candle, CandleRange, Step
 from exchange.money import Sats, Usd, UsdPerBtc
 from exchange.position import PositionId
 
@@ -86,4 +88,131 @@ class BadFrame:
     received_at: datetime
 
 
-StreamEvent = PriceTick | TickerUpdate | TradeEvent | Heard | BadFrame
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexTick:
+    """The index price changed."""
+
+    index: UsdPerBtc
+    time_ms: int
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LadderUpdate:
+    """The offers by order size changed."""
+
+    steps: tuple[Step, ...]
+    time_ms: int
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FundingSettled:
+    """Funding was settled at this rate; positive: longs paid."""
+
+    rate: Decimal
+    time_ms: int
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandleUpdate:
+    """The running candle of a range; the last one of the same time wins."""
+
+    each: CandleRange
+    candle: Candle
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement:
+    """Word from the exchange's people. One taken back has only its id."""
+
+    id: str
+    title: str | None
+    message: str | None
+    link: str | None
+    received_at: datetime
+
+
+class CrossOrderEventKind(StrEnum):
+    """What happened to a cross order (API notes, 5.7)."""
+
+    NEW = "new"
+    LIMIT = "limit"
+    """A resting order was filled."""
+    CANCELED = "canceled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossOrderEvent:
+    """Something happened to a cross order."""
+
+    kind: CrossOrderEventKind
+    order_id: CrossOrderId
+    type: CrossOrderType
+    side: Side
+    quantity: Usd
+    price: UsdPerBtc
+    filled: bool
+    client_id: str | None
+    received_at: datetime
+
+
+class CrossPositionEventKind(StrEnum):
+    """What moved the cross position (API notes, 5.7)."""
+
+    NEW = "new"
+    LIMIT = "limit"
+    CANCEL = "cancel"
+    LEVERAGE = "leverage"
+    DEPOSIT = "deposit"
+    WITHDRAW = "withdraw"
+    LIQUIDATION = "liquidation"
+    FUNDING = "funding"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossPositionEvent:
+    """The cross position as it is now."""
+
+    kind: CrossPositionEventKind
+    position: CrossPosition
+    received_at: datetime
+
+
+class WalletDirection(StrEnum):
+    DEPOSIT = "deposit"
+    WITHDRAWAL = "withdrawal"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WalletEvent:
+    """Bitcoin came in or went out."""
+
+    direction: WalletDirection
+    id: str
+    network: str
+    """`lightning` or `bitcoin`."""
+    amount: Sats
+    balance: Sats
+    """After the movement."""
+    status: str
+    received_at: datetime
+
+
+StreamEvent = (
+    PriceTick
+    | TickerUpdate
+    | IndexTick
+    | LadderUpdate
+    | FundingSettled
+    | CandleUpdate
+    | Announcement
+    | TradeEvent
+    | CrossOrderEvent
+    | CrossPositionEvent
+    | WalletEvent
+    | Heard
+    | BadFrame
+)

@@ -48,3 +48,72 @@ class Ticker:
     """A share of the notional, settled at `funding_time`; positive: longs pay."""
     funding_time: datetime | None
     steps: tuple[Step, ...] = ()
+
+
+class CandleRange(StrEnum):
+    """How long one candle lasts, in the exchange's words (API notes, 3.4)."""
+
+    MINUTE = "1m"
+    MINUTES_3 = "3m"
+    MINUTES_5 = "5m"
+    MINUTES_10 = "10m"
+    MINUTES_15 = "15m"
+    MINUTES_30 = "30m"
+    MINUTES_45 = "45m"
+    HOUR = "1h"
+    HOURS_2 = "2h"
+    HOURS_3 = "3h"
+    HOURS_4 = "4h"
+    DAY = "1d"
+    WEEK = "1w"
+    MONTH = "1month"
+    MONTHS_3 = "3months"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candle:
+    """Prices of one range; the newest ones may still change."""
+
+    time: datetime
+    """Its start."""
+    open: UsdPerBtc
+    high: UsdPerBtc
+    low: UsdPerBtc
+    close: UsdPerBtc
+    volume: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FundingSettlement:
+    """One settlement of funding: the rate applied at that price."""
+
+    id: str
+    time: datetime
+    rate: Decimal
+    """A share of the notional; positive: longs paid."""
+    fixing_price: UsdPerBtc
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BestPrice:
+    """What synthetic dollars cost now."""
+
+    ask: UsdPerBtc
+    bid: UsdPerBtc
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leader:
+    """One line of the leaderboard."""
+
+    username: str
+    profit: int
+    direction: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaderboard:
+    daily: tuple[Leader, ...]
+    weekly: tuple[Leader, ...]
+    monthly: tuple[Leader, ...]
+    all_time: tuple[Leader, ...]

@@ -31,6 +31,10 @@ class Span:
         return {name: iso_text(moment) for name, moment in query.items() if moment is not None}
 
 
+LATEST: Final = Span()
+"""The newest page."""
+
+
 def page_of(item: Callable[[Fields], Item]) -> Callable[[object, str], Page[Item]]:
     """Return the reader of one page of such items."""
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from exchange import frames
+from exchange import frames, topics
 from exchange.auth import Credentials
 from exchange.config import Timeouts
 from exchange.errors import ExchangeError, KeyRefusedError, OperatorNeededError, TransientError
@@ -101,7 +101,7 @@ class Conversation:
     is of no more use, OperatorNeededError where the exchange refuses us.
 
     Args:
-        topics: to subscribe to.
+        wanted: the topics to subscribe to.
         timestamp_ms: the exchange's clock.
         clock: returns seconds from any fixed start, never going back.
         now: our wall clock, aware.
@@ -112,7 +112,7 @@ class Conversation:
         self,
         *,
         credentials: Credentials | None,
-        topics: frozenset[str],
+        wanted: frozenset[str],
         timeouts: Timeouts,
         timestamp_ms: Callable[[], int],
         clock: Callable[[], float],
@@ -120,7 +120,7 @@ class Conversation:
         moved: Callable[[Event], None],
     ) -> None:
         self._credentials = credentials
-        self._topics = topics
+        self._wanted = wanted
         self._timeouts = timeouts
         self._timestamp_ms = timestamp_ms
         self._clock = clock
@@ -155,7 +155,7 @@ class Conversation:
         try:
             fields = Fields.of(parse(frame, "stream"), "stream")
             if "method" in fields.values:
-                return [frames.event(fields.inner("params"), received_at)]
+                return [topics.event(fields.inner("params"), received_at)]
             asked = self._asked.pop(fields.integer("id", least=1, most=self._last_id), None)
         except OperatorNeededError as error:
             return [BadFrame(why=str(error), received_at=received_at)]
@@ -207,11 +207,11 @@ class Conversation:
         self._subscribe()
 
     def _subscribe(self) -> None:
-        params = {"topics": sorted(self._topics)}
+        params = {"topics": sorted(self._wanted)}
         self.ask("subscribe", params, self._subscribed, _give_up)
 
     def _subscribed(self, answer: Fields) -> None:
-        missing = self._topics - frames.topics_answered(answer.inner("result"), "subscribed")
+        missing = self._wanted - frames.topics_answered(answer.inner("result"), "subscribed")
         if missing:
             raise TransientError(f"the stream did not subscribe us to {', '.join(sorted(missing))}")
         self._moved(Event.SUBSCRIBED)

@@ -6,19 +6,29 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from operator import attrgetter
-from typing import TypeVar
 
-from exchange import wire
+from exchange import wire, wire_cross
 from exchange.account import AccountState
 from exchange.auth import Credentials
-from exchange.config import PRIVATE_RATE, PUBLIC_RATE, Endpoints, Retries, Timeouts
+from exchange.config import (
+    PRIVATE_RATE,
+    PUBLIC_RATE,
+    USUAL_RETRIES,
+    USUAL_TIMEOUTS,
+    Endpoints,
+    Retries,
+    Timeouts,
+)
+from exchange.cross import FundingFee
 from exchange.errors import TransientError
-from exchange.fields import Fields, Scalar, json_text, to_ms
+from exchange.fields import Scalar, json_text, to_ms
 from exchange.market import Quote, Source, Ticker
 from exchange.money import Sats, UsdPerBtc
-from exchange.paging import Span, collect, page_of
+from exchange.paging import LATEST, Span
 from exchange.position import Position, PositionId, PositionsSnapshot
 from exchange.ratelimit import Limiter, LocalLimiter, Scope
+from exchange.rest_cross import CrossRest
+from exchange.rest_market import MarketRest
 from exchange.serverclock import ServerClock
 from exchange.trade import (
     CanceledTrade,
@@ -30,8 +40,6 @@ from exchange.trade import (
     check_trailing,
 )
 from exchange.transport import Transport
-
-Item = TypeVar("Item")
 
 
 def _utc_now() -> datetime:
@@ -57,8 +65,8 @@ class RestClient:
         endpoints: Endpoints,
         credentials: Credentials | None = None,
         *,
-        timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
-        retries: Retries = Retries(),  # noqa: B008 - frozen
+        timeouts: Timeouts = USUAL_TIMEOUTS,
+        retries: Retries = USUAL_RETRIES,
         limiter: Limiter | None = None,
         server_clock: ServerClock | None = None,
         now: Callable[[], datetime] = _utc_now,
@@ -79,6 +87,11 @@ class RestClient:
             sleep=sleep,
             chance=chance,
         )
+
+        self.market = MarketRest(self._transport)
+        """Candles, funding settlements and the like."""
+        self.cross = CrossRest(self._transport)
+        """The cross margin regime."""
 
     def close_connections(self) -> None:
         self._transport.close()
@@ -133,13 +146,38 @@ class RestClient:
             "/futures/isolated/trades/open", wire.open_trades, scope=Scope.PRIVATE
         )
 
-    def closed_trades(self, span: Span = Span()) -> tuple[ClosedTrade, ...]:  # noqa: B008 - frozen
+    def closed_trades(self, span: Span = LATEST) -> tuple[ClosedTrade, ...]:
         """Return the trades closed in that time, newest first."""
-        return self._list("/futures/isolated/trades/closed", wire.closed_trade, span)
+        return self._transport.pages(
+            "/futures/isolated/trades/closed",
+            wire.closed_trade,
+            span,
+            scope=Scope.PRIVATE,
+            key=attrgetter("id"),
+        )
 
-    def canceled_trades(self, span: Span = Span()) -> tuple[CanceledTrade, ...]:  # noqa: B008 - frozen
+    def canceled_trades(self, span: Span = LATEST) -> tuple[CanceledTrade, ...]:
         """Return the trades canceled in that time, newest first."""
-        return self._list("/futures/isolated/trades/canceled", wire.canceled_trade, span)
+        return self._transport.pages(
+            "/futures/isolated/trades/canceled",
+            wire.canceled_trade,
+            span,
+            scope=Scope.PRIVATE,
+            key=attrgetter("id"),
+        )
+
+    def funding_fees(
+        self, span: Span = LATEST, *, trade_id: PositionId | None = None
+    ) -> tuple[FundingFee, ...]:
+        """Return the funding of isolated trades in that time, newest first."""
+        return self._transport.pages(
+            "/futures/isolated/funding-fees",
+            wire_cross.funding_fee,
+            span,
+            scope=Scope.PRIVATE,
+            key=lambda fee: (fee.settlement_id, fee.trade_id),
+            query={"tradeId": trade_id} if trade_id else None,
+        )
 
     # Isolated trades: writes
 
@@ -226,11 +264,4 @@ class RestClient:
             wanted["mode"] = mode
         return self._transport.write(
             "PUT", path, reader, body=json_text(wanted), protective=kind == "stoploss"
-        )
-
-    def _list(self, path: str, item: Callable[[Fields], Item], span: Span) -> tuple[Item, ...]:
-        return collect(
-            lambda query: self._transport.get(path, page_of(item), scope=Scope.PRIVATE, query=query),
-            span,
-            key=attrgetter("id"),
         )

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from exchange.auth import Credentials
-from exchange.config import Rate, Timeouts
+from exchange.config import USUAL_TIMEOUTS, Rate, Timeouts
 from exchange.errors import ExchangeError, OperatorNeededError, RejectedError, TransientError
 from exchange.events import BadFrame, StreamEvent
 from exchange.fields import Fields
@@ -66,7 +66,7 @@ class StreamSession:
         on_state: Callable[[State, str], None] = lambda _state, _why: None,
         catch_up: Callable[[], None] = _nothing_missed,
         admitted: Callable[[], float] = lambda: 0.0,
-        timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
+        timeouts: Timeouts = USUAL_TIMEOUTS,
         server_clock: ServerClock | None = None,
         ca_file: str | None = None,
         name: str = "stream",
@@ -197,7 +197,7 @@ class StreamSession:
     def _conversation(self) -> Conversation:
         return Conversation(
             credentials=self._credentials,
-            topics=self._topics,
+            wanted=self._topics,
             timeouts=self._timeouts,
             timestamp_ms=self._server_clock.now_ms,
             clock=self._clock,

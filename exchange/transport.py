@@ -3,7 +3,7 @@
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from http.cookiejar import DefaultCookiePolicy
@@ -25,7 +25,8 @@ from exchange.errors import (
     UnknownOutcomeError,
 )
 from exchange.failures import NETWORK_FAILURES, refused, retry_after_s, unanswered
-from exchange.fields import parse, to_ms
+from exchange.fields import Fields, parse, to_ms
+from exchange.paging import Span, collect, page_of
 from exchange.ratelimit import Limiter, Scope
 from exchange.serverclock import ServerClock
 from exchange.wire import server_time
@@ -33,6 +34,7 @@ from exchange.wire import server_time
 logger = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
+Item = TypeVar("Item")
 Reader = Callable[[object, str], Value]
 """Makes a value of a JSON document; the text says where it came from."""
 
@@ -121,6 +123,24 @@ class Transport:
                     raise
                 self._sleep(delay_s)
         return self._once(call, reader)
+
+    def pages(
+        self,
+        path: str,
+        item: Callable[[Fields], Item],
+        span: Span,
+        *,
+        scope: Scope,
+        key: Callable[[Item], Hashable],
+        query: Mapping[str, str] | None = None,
+    ) -> tuple[Item, ...]:
+        """Read a list page by page, newest first; `key` tells an item that came on two pages."""
+        fixed = dict(query or {})
+        return collect(
+            lambda asked: self.get(path, page_of(item), scope=scope, query=fixed | asked),
+            span,
+            key=key,
+        )
 
     def write(
         self,

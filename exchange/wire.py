@@ -23,7 +23,7 @@ Value = TypeVar("Value")
 
 class _Named(Protocol):
     @property
-    def id(self) -> PositionId: ...
+    def id(self) -> str: ...
 
 
 NamedValue = TypeVar("NamedValue", bound=_Named)
@@ -35,9 +35,9 @@ def one(item: Callable[[Fields], Value]) -> Callable[[object, str], Value]:
 
 
 def about(
-    expected: PositionId, reader: Callable[[object, str], NamedValue]
+    expected: str, reader: Callable[[object, str], NamedValue]
 ) -> Callable[[object, str], NamedValue]:
-    """Return a reader that refuses an answer about another trade."""
+    """Return a reader that refuses an answer about another one."""
 
     def read(document: object, where: str) -> NamedValue:
         value = reader(document, where)

@@ -104,3 +104,65 @@ def ticker(**changed: object) -> dict[str, Any]:
         "priceChange24h": None,
         "exchangesWeights": {"bybit": 0.5, "binance": 0.25, "okx": 0.25},
     } | changed
+
+
+def cross_order(**changed: object) -> dict[str, Any]:
+    return {
+        "id": "c0b9f9a0-4f6e-4a5a-8b7a-7f0f5f9a8a1e",
+        "type": "market",
+        "side": "sell",
+        "quantity": 10,
+        "price": 77055,
+        "tradingFee": 12,
+        "createdAt": "2026-01-01T00:00:00.000Z",
+        "filledAt": "2026-01-01T00:00:00.000Z",
+        "canceledAt": None,
+        "open": False,
+        "filled": True,
+        "canceled": False,
+        "clientId": "bot-1",
+    } | changed
+
+
+def cross_position(**changed: object) -> dict[str, Any]:
+    """Return the short of the API notes (6.12, example 2)."""
+    return {
+        "id": "a0b9f9a0-4f6e-4a5a-8b7a-7f0f5f9a8a1e",
+        "quantity": -1000,
+        "leverage": 10,
+        "margin": 500000,
+        "entryPrice": 100000,
+        "runningMargin": 100000,
+        "maintenanceMargin": 1500,
+        "initialMargin": 0,
+        "liquidation": 199402,
+        "tradingFees": 1000,
+        "fundingFees": -5,
+        "totalPl": -7,
+        "deltaPl": 9,
+        "updatedAt": "2026-01-01T00:00:00.000Z",
+    } | changed
+
+
+def candle(**changed: object) -> dict[str, Any]:
+    return {
+        "time": "2026-01-01T00:00:00.000Z",
+        "open": 100000,
+        "high": 100010.5,
+        "low": 99990,
+        "close": 100005,
+        "volume": 1234.5,
+    } | changed
+
+
+def funding_fee(**changed: object) -> dict[str, Any]:
+    return {
+        "fee": -3,
+        "settlementId": "s",
+        "time": "2026-01-01T00:00:00.000Z",
+        "tradeId": None,
+    } | changed
+
+
+def page(*items: dict[str, Any], cursor: str | None = None) -> dict[str, Any]:
+    return {"data": list(items), "nextCursor": cursor}

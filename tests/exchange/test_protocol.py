@@ -8,8 +8,8 @@ from exchange.auth import Credentials, sign_stream
 from exchange.config import Timeouts
 from exchange.errors import ExchangeError, KeyRefusedError, RejectedError, TransientError
 from exchange.events import BadFrame, Heard
-from exchange.frames import ISOLATED_TRADES, LAST_PRICE
 from exchange.protocol import Conversation, Event, State, next_state
+from exchange.topics import ISOLATED_TRADES, LAST_PRICE
 
 CREDENTIALS = Credentials(key="test-key", secret="test-secret", passphrase="test-passphrase")
 NOW_MS = 1767225600000
@@ -71,7 +71,7 @@ class Talk:
         self.seconds = 0.0
         self.conversation = Conversation(
             credentials=credentials,
-            topics=frozenset({topic}),
+            wanted=frozenset({topic}),
             timeouts=Timeouts(read_s=10, heartbeat_s=30, silence_s=40),
             timestamp_ms=lambda: NOW_MS,
             clock=lambda: self.seconds,

@@ -387,3 +387,10 @@ def test_nothing_is_sent_for_an_amount_of_nothing(script: Script, client: RestCl
     with pytest.raises(ValueError, match="must be positive"):
         client.add_margin(TRADE, Sats(0))
     assert script.requests == []
+
+
+def test_funding_of_one_trade_can_be_asked_for(script: Script, client: RestClient) -> None:
+    script.then(answer(documents.page(documents.funding_fee(tradeId=TRADE))))
+    (fee,) = client.funding_fees(trade_id=TRADE)
+    assert (fee.fee, fee.trade_id) == (-3, TRADE)
+    assert script.requests[0].target.endswith(f"funding-fees?tradeId={TRADE}&limit=1000")

@@ -10,12 +10,12 @@ from exchange.config import Timeouts
 from exchange.errors import OperatorNeededError, TransientError
 from exchange.events import Heard, PriceTick, StreamEvent, TradeEvent, TradeEventKind
 from exchange.formulas import Side
-from exchange.frames import ISOLATED_TRADES, LAST_PRICE
 from exchange.money import Usd
 from exchange.protocol import State
 from exchange.rest import RestClient
 from exchange.session import StreamSession
 from exchange.simulator.running import Simulator
+from exchange.topics import ISOLATED_TRADES, LAST_PRICE
 from exchange.trade import NewTrade
 from tests.exchange.places import endpoints_of
 from tests.waiting import wait_until

@@ -1,0 +1,204 @@
+"""The topics of Stream v1 and the field names of what is pushed on each (API notes, 5.5 to 5.8)."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Final
+
+from exchange import wire, wire_cross, wire_market
+from exchange.cross import CrossOrderId, CrossOrderType
+from exchange.events import (
+    Announcement,
+    CandleUpdate,
+    CrossOrderEvent,
+    CrossOrderEventKind,
+    CrossPositionEvent,
+    CrossPositionEventKind,
+    FundingSettled,
+    IndexTick,
+    LadderUpdate,
+    PriceTick,
+    StreamEvent,
+    TickerUpdate,
+    TradeEvent,
+    TradeEventKind,
+    WalletDirection,
+    WalletEvent,
+)
+from exchange.fields import Fields, from_ms
+from exchange.formulas import Side
+from exchange.market import CandleRange
+from exchange.position import PositionId
+
+_MARKET: Final = "futures/inverse/btc_usd"
+ANNOUNCEMENTS: Final = "announcements"
+LAST_PRICE: Final = f"{_MARKET}/lastPrice"
+TICKER: Final = f"{_MARKET}/ticker"
+INDEX: Final = f"{_MARKET}/index"
+BUCKETS: Final = f"{_MARKET}/buckets"
+FUNDING: Final = f"{_MARKET}/funding"
+ISOLATED_TRADES: Final = f"{_MARKET}/isolated/trades"
+CROSS_ORDERS: Final = f"{_MARKET}/cross/orders"
+CROSS_POSITION: Final = f"{_MARKET}/cross/position"
+WALLET_DEPOSIT: Final = "wallet/deposit"
+WALLET_WITHDRAWAL: Final = "wallet/withdrawal"
+
+
+def candles_topic(each: CandleRange) -> str:
+    return f"{_MARKET}/ohlc/{each}"
+
+
+def event(params: Fields, received_at: datetime) -> StreamEvent:
+    """Return the event of one push.
+
+    Raises:
+        OperatorNeededError: the topic is unknown, or a field is not as it should be.
+    """
+    topic = params.text("topic")
+    read = _READERS.get(topic)
+    if read is None:
+        raise params.fault("topic", f"is none we know: {topic[:60]!r}")
+    return read(params.inner("data"), received_at)
+
+
+def _price_tick(data: Fields, received_at: datetime) -> PriceTick:
+    return PriceTick(
+        price=data.price("lastPrice"), time_ms=data.time_ms("time"), received_at=received_at
+    )
+
+
+def _ticker(data: Fields, received_at: datetime) -> TickerUpdate:
+    funding = data.inner("funding")
+    return TickerUpdate(
+        last_price=data.price_or_none("lastPrice"),
+        index=data.price_or_none("index"),
+        funding_rate=funding.number_or_none("rate", least=-1, most=1),
+        funding_time_ms=funding.time_ms("time") if funding.values.get("time") is not None else None,
+        time_ms=data.time_ms("time"),
+        received_at=received_at,
+    )
+
+
+def _trade(data: Fields, received_at: datetime) -> TradeEvent:
+    kind = data.choice("event", TradeEventKind)
+    trade = data.inner("trade")
+    begins = kind in {TradeEventKind.OPEN, TradeEventKind.FILLED}
+    funding = kind is TradeEventKind.FUNDING
+    exits = kind.ends_trade and kind is not TradeEventKind.CANCELED
+    books = exits and kind is not TradeEventKind.LIQUIDATION
+    return TradeEvent(
+        kind=kind,
+        trade_id=PositionId(trade.text("id", most=64)),
+        client_id=trade.text_or_none("clientId", most=1000),
+        received_at=received_at,
+        side=trade.choice("side", Side) if begins else None,
+        quantity=trade.usd("quantity") if begins else None,
+        margin=trade.sats("margin") if begins or funding else None,
+        price=trade.price("price") if begins else None,
+        profit=trade.signed_sats("pl") if books else None,
+        exit=trade.price("exitPrice") if exits else None,
+        liquidation=trade.price("liquidationPrice") if funding else None,
+        funding_fee=trade.signed_sats("fundingFee") if funding else None,
+    )
+
+
+def _index(data: Fields, received_at: datetime) -> IndexTick:
+    return IndexTick(index=data.price("index"), time_ms=data.time_ms("time"), received_at=received_at)
+
+
+def _ladder(data: Fields, received_at: datetime) -> LadderUpdate:
+    return LadderUpdate(
+        steps=tuple(wire.step(each) for each in data.inners("buckets")),
+        time_ms=data.time_ms("time"),
+        received_at=received_at,
+    )
+
+
+def _funding(data: Fields, received_at: datetime) -> FundingSettled:
+    current = data.inner("current")
+    return FundingSettled(
+        rate=current.number("rate", least=-1, most=1),
+        time_ms=current.time_ms("time"),
+        received_at=received_at,
+    )
+
+
+def _candle_reader(each: CandleRange) -> "_Reader":
+    def read(data: Fields, received_at: datetime) -> CandleUpdate:
+        candle = wire_market.candle_of(data, from_ms(data.time_ms("time")))
+        return CandleUpdate(each=each, candle=candle, received_at=received_at)
+
+    return read
+
+
+def _announcement(data: Fields, received_at: datetime) -> Announcement:
+    return Announcement(
+        id=data.text("id"),
+        title=data.text_or_none("title", most=10_000),
+        message=data.text_or_none("message", most=100_000),
+        link=data.text_or_none("link", most=10_000),
+        received_at=received_at,
+    )
+
+
+def _cross_order(data: Fields, received_at: datetime) -> CrossOrderEvent:
+    order = data.inner("order")
+    return CrossOrderEvent(
+        kind=data.choice("event", CrossOrderEventKind),
+        order_id=CrossOrderId(order.text("id", most=64)),
+        type=order.choice("type", CrossOrderType),
+        side=order.choice("side", Side),
+        quantity=order.usd("quantity"),
+        price=order.price("price"),
+        filled=order.values.get("filledAt") is not None,
+        client_id=order.text_or_none("clientId", most=1000),
+        received_at=received_at,
+    )
+
+
+def _cross_position(data: Fields, received_at: datetime) -> CrossPositionEvent:
+    position = data.inner("position")
+    return CrossPositionEvent(
+        kind=data.choice("event", CrossPositionEventKind),
+        position=wire_cross.position_of(position, _moment(position, "updatedAt")),
+        received_at=received_at,
+    )
+
+
+def _moment(fields: Fields, name: str) -> datetime:
+    """Return a time that REST writes as text and the stream, so far as known, in milliseconds."""
+    if isinstance(fields.values.get(name), str):
+        return fields.time(name)
+    return from_ms(fields.time_ms(name))
+
+
+def _wallet_reader(direction: WalletDirection) -> "_Reader":
+    def read(data: Fields, received_at: datetime) -> WalletEvent:
+        return WalletEvent(
+            direction=direction,
+            id=data.text("id"),
+            network=data.text("network"),
+            amount=data.sats("amount"),
+            balance=data.sats("balance"),
+            status=data.text("status"),
+            received_at=received_at,
+        )
+
+    return read
+
+
+_Reader = Callable[[Fields, datetime], StreamEvent]
+
+_READERS: Final[Mapping[str, _Reader]] = {
+    ANNOUNCEMENTS: _announcement,
+    LAST_PRICE: _price_tick,
+    TICKER: _ticker,
+    INDEX: _index,
+    BUCKETS: _ladder,
+    FUNDING: _funding,
+    **{candles_topic(each): _candle_reader(each) for each in CandleRange},
+    ISOLATED_TRADES: _trade,
+    CROSS_ORDERS: _cross_order,
+    CROSS_POSITION: _cross_position,
+    WALLET_DEPOSIT: _wallet_reader(WalletDirection.DEPOSIT),
+    WALLET_WITHDRAWAL: _wallet_reader(WalletDirection.WITHDRAWAL),
+}
