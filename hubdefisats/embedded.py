@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from hubdefisats.folder import marked
 from hubdefisats.refusals import RefusalError
 
 DATABASE: Final = "hubdefisats"
+_BELOW_OUTGOING: Final = range(20_000, 32_000)
 _REDIS_STARTS_WITHIN_S: Final = 5.0
 _REDIS_STOPS_WITHIN_S: Final = 3.0
 
@@ -82,11 +84,16 @@ def redis_server(folder: Path, password: str) -> Iterator[str]:
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on now."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """Return a loopback port that nobody uses now.
+
+    The kernel would give one of those that it also gives to outgoing connections, so that one of ours
+    could take it before its listener starts. Below them the only rival is another such choice.
+    """
+    while True:
+        port = secrets.choice(_BELOW_OUTGOING)
+        with closing(socket.socket()) as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _forget_the_dead(folder: Path) -> None:
