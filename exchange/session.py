@@ -207,10 +207,6 @@ class StreamSession:
 
     def _talk(self, talk: Conversation, line: Line) -> None:
         """Say what there is to say, then hear one frame, or wait for one until something is due."""
-        if self.state is State.LIVE:
-            while self._requests:
-                self._requests[0].put_into(talk)
-                self._pending.append(self._requests.popleft())
         pause_s = self._say(talk, line)
         if self.state is State.CATCHING_UP:
             self._catch_up()
@@ -222,12 +218,21 @@ class StreamSession:
 
     def _say(self, talk: Conversation, line: Line) -> float:
         """Send what the message budget allows; return the seconds until it allows more."""
-        while talk.outgoing:
+        while talk.outgoing or self._put_request(talk):
             wait_s = self._pace.wait_s()
             if wait_s > 0:
                 return wait_s
             line.send(talk.outgoing.popleft())
         return math.inf
+
+    def _put_request(self, talk: Conversation) -> bool:
+        """Hand over one request of another thread; the patience for its answer begins here."""
+        if self.state is not State.LIVE or not self._requests:
+            return False
+        request = self._requests.popleft()
+        self._pending.append(request)
+        request.put_into(talk)
+        return True
 
     def _hear(self, talk: Conversation, frame: bytes) -> None:
         self.last_frame_at = self._now()

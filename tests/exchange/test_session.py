@@ -1,6 +1,10 @@
+import json
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -8,7 +12,7 @@ import pytest
 from exchange.auth import Credentials
 from exchange.config import Timeouts
 from exchange.errors import OperatorNeededError, TransientError
-from exchange.events import Heard, PriceTick, StreamEvent, TradeEvent, TradeEventKind
+from exchange.events import BadFrame, Heard, PriceTick, StreamEvent, TradeEvent, TradeEventKind
 from exchange.formulas import Side
 from exchange.money import Usd
 from exchange.protocol import State
@@ -18,6 +22,7 @@ from exchange.simulator.running import Simulator
 from exchange.topics import ISOLATED_TRADES, LAST_PRICE
 from exchange.trade import NewTrade
 from tests.exchange.places import endpoints_of
+from tests.exchange.stream_script import StreamScript, scripted_stream
 from tests.waiting import wait_until
 
 QUICK = Timeouts(
@@ -239,3 +244,84 @@ def test_a_fault_in_a_callback_costs_the_connection_not_the_session(
         live(session)
     finally:
         session.stop()
+
+
+@pytest.fixture
+def stream() -> Iterator[StreamScript]:
+    with scripted_stream() as stream:
+        yield stream
+
+
+@pytest.fixture
+def scripted(stream: StreamScript, told: Told) -> Iterator[StreamSession]:
+    """A live session to a stream that does as told."""
+    session = StreamSession(
+        stream.url, None, [LAST_PRICE], told.events.append, on_state=told.on_state, timeouts=QUICK
+    )
+    session.start()
+    yield live(session)
+    session.stop()
+
+
+def tick_frame(time_ms: int) -> str:
+    params = {"topic": LAST_PRICE, "data": {"time": time_ms, "lastPrice": 100000}}
+    return json.dumps({"jsonrpc": "2.0", "method": "subscription", "params": params})
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        pytest.param("{", id="cut off"),
+        pytest.param("null", id="null"),
+        pytest.param(b"\xff\x00", id="binary"),
+        pytest.param(tick_frame(5).replace("100000", "null"), id="null price"),
+        pytest.param(tick_frame(5).replace("100000", "-1"), id="price below nothing"),
+        pytest.param('{"x":"' + "y" * 70_000 + '"}', id="far too long"),
+    ],
+)
+def test_garbage_is_told_counted_and_ends_nothing(
+    stream: StreamScript, scripted: StreamSession, told: Told, garbage: str | bytes
+) -> None:
+    stream.say(garbage)
+    stream.say(tick_frame(7))
+    wait_until(lambda: told.of(PriceTick), within_s=2, what="the tick after the garbage")
+    assert len(told.of(BadFrame)) == scripted.bad_frames == 1
+    assert (scripted.state, scripted.connections) == (State.LIVE, 1)
+
+
+def test_frames_that_come_twice_or_late_are_told_as_they_come(
+    stream: StreamScript, scripted: StreamSession, told: Told
+) -> None:
+    for time_ms in (7, 7, 5):
+        stream.say(tick_frame(time_ms))
+    wait_until(lambda: len(told.of(PriceTick)) == 3, within_s=2, what="three ticks")
+    assert scripted.state is State.LIVE
+
+
+def test_a_half_open_connection_is_noticed_and_replaced(stream: StreamScript, told: Told) -> None:
+    impatient = replace(QUICK, read_s=0.3)
+    session = StreamSession(
+        stream.url, None, [LAST_PRICE], told.events.append, on_state=told.on_state, timeouts=impatient
+    )
+    session.start()
+    try:
+        live(session)
+        stream.silent = True
+        wait_until(lambda: session.connections > 1, within_s=3, what="a fresh connection")
+        assert (State.WAITING, "the stream gave no answer within 0.3 s") in told.states
+        stream.silent = False
+        live(session)
+    finally:
+        session.stop()
+
+
+def test_our_own_messages_stay_within_the_budget_of_a_connection(
+    scripted: StreamSession,
+) -> None:
+    with ThreadPoolExecutor(30) as threads:
+        started = time.monotonic()
+        asked = [threads.submit(scripted.ask, "ping", timeout_s=5) for _ in range(15)]
+        for each in asked:
+            each.result()
+    took_s = time.monotonic() - started
+    assert took_s > 1.5  # five at once, then five a second
