@@ -96,7 +96,7 @@ class Simulator:
         return self._do(lambda: list(self._server.paper.ledger.ticks))
 
     def cut_streams(self) -> None:
-        """Close every stream connection."""
+        """Cut every stream connection, as when a network breaks."""
         self._do(self._server.cut_streams)
 
     def _do(self, action: Callable[[], Answer]) -> Answer:

@@ -48,14 +48,15 @@ class Server:
             self._tasks.append(asyncio.create_task(self._feed.run(self.paper.move)))
 
     def cut_streams(self) -> None:
-        self._lobby.close_all()
+        """End every stream connection without a farewell."""
+        self._lobby.cut_all()
 
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        self._lobby.close_all()
+        await self._lobby.close_all()
         for door in self._doors:
             door.stop()
             await door.close_all_connections()

@@ -39,7 +39,7 @@ class Candle:
 def read(path: Path) -> list[Candle]:
     """Return all candles of a file; `BrokenFile` at the first thing wrong with any of them."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             return _candles(path, csv.reader(file))
     except OSError as error:
         raise BrokenFile(f"{path}: {error.strerror or error}") from None
@@ -57,6 +57,8 @@ def _candles(path: Path, rows: Iterable[list[str]]) -> list[Candle]:
         raise BrokenFile(f"{path}, line 1: column {missing[0]} is missing")
     candles: list[Candle] = []
     for line, row in numbered:
+        if not row:
+            continue
         try:
             candles.append(_candle(header, row, after=candles[-1] if candles else None))
         except ValueError as error:

@@ -1,5 +1,6 @@
 """The socket side of the stream: connections, their limits, their end."""
 
+import asyncio
 from typing import Final
 
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
@@ -11,6 +12,8 @@ from exchange.simulator.windows import Windows
 MOST_BYTES: Final = 16 * 1024
 """Of one frame from a client; tornado closes the connection above it (5.1)."""
 POLICY_VIOLATION: Final = 1008
+GOING_AWAY: Final = 1001
+FAREWELL_S: Final = 0.5
 
 
 class Lobby:
@@ -34,9 +37,21 @@ class Lobby:
                 if now_s - door.heard_at_s > self._limits.idle_s:
                     door.close(POLICY_VIOLATION, "idle")
 
-    def close_all(self) -> None:
+    def cut_all(self) -> None:
+        """End every connection at once, without a farewell."""
         for door in list(self.connections):
-            door.close(1001, "going away")
+            door.cut()
+
+    async def close_all(self) -> None:
+        """Say goodbye to every client, and wait a moment for each to answer."""
+        for door in list(self.connections):
+            door.close(GOING_AWAY, "going away")
+        end_s = asyncio.get_running_loop().time() + FAREWELL_S
+        while self.connections and asyncio.get_running_loop().time() < end_s:
+            await asyncio.sleep(0.01)
+        self.cut_all()
+        # The streams tell of their own end in the loop's next round.
+        await asyncio.sleep(0)
 
 
 class StreamDoor(WebSocketHandler):
@@ -72,6 +87,11 @@ class StreamDoor(WebSocketHandler):
     def on_close(self) -> None:
         self._lobby.connections.pop(self, None)
         self._session.leave()
+
+    def cut(self) -> None:
+        """End the connection without a farewell."""
+        if self.ws_connection is not None and self.ws_connection.stream is not None:
+            self.ws_connection.stream.close()
 
     def push(self, text: str) -> None:
         """Send a text frame; a connection that is closing hears nothing more."""

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -141,16 +142,18 @@ class Stream:
         return push
 
     def authenticate(self, credentials: Credentials, **changed: object) -> dict[str, Any]:
-        timestamp_ms, nonce = time.time_ns() // 1_000_000, f"{time.perf_counter_ns():032x}"
-        signature = sign_stream(credentials.secret, timestamp_ms=timestamp_ms, nonce=nonce)
-        params: dict[str, object] = {
+        return self.call("authenticate", **{**self.authentication(credentials), **changed})
+
+    def authentication(self, credentials: Credentials) -> dict[str, object]:
+        """Return params that prove who one is, with a fresh nonce."""
+        timestamp_ms, nonce = time.time_ns() // 1_000_000, secrets.token_hex(16)
+        return {
             "key": credentials.key,
             "passphrase": credentials.passphrase,
             "timestamp": timestamp_ms,
             "nonce": nonce,
-            "signature": signature,
+            "signature": sign_stream(credentials.secret, timestamp_ms=timestamp_ms, nonce=nonce),
         }
-        return self.call("authenticate", **{**params, **changed})
 
     def _receive(self) -> dict[str, Any]:
         frame: dict[str, Any] = json.loads(self.socket.recv())

@@ -1,0 +1,114 @@
+"""`python -m exchange.simulator` as a person or a script meets it."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exchange.auth import Credentials
+from exchange.simulator.options import settings_from
+from tests.exchange.simulator.calling import LAST_PRICE, Rest, Stream
+
+FREE = ("--port", "0", "--control-port", "0")
+
+
+@contextmanager
+def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """Start the command and yield it with its first line; it must be gone at the end."""
+    command = [sys.executable, "-m", "exchange.simulator", *FREE, *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout
+        yield process, json.loads(process.stdout.readline())
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def failed(*arguments: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "exchange.simulator", *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=15, check=False)
+    assert ended.stdout == ""
+    return ended.returncode, ended.stderr
+
+
+def test_the_first_line_tells_all_that_a_client_needs() -> None:
+    with running("--accounts", "3", "--balance", "5000", "--prices", "manual") as (_, line):
+        assert line["rest"].endswith("/v3")
+        assert line["stream"].endswith("/v1")
+        assert len(line["accounts"]) == 3
+        first = dict(line["accounts"][0])
+        assert first.pop("balance") == 5000
+        assert Rest(line["rest"], Credentials(**first)).balance() == 5000
+        with Stream(line["stream"]) as stream:
+            assert stream.call("ping")["result"] == "pong"
+
+
+def test_the_same_seed_gives_the_same_keys() -> None:
+    accounts = []
+    for seed in ("5", "5", "6"):
+        with running("--seed", seed) as (_, line):
+            accounts.append(line["accounts"])
+    assert accounts[0] == accounts[1] != accounts[2]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_cleanly_even_with_clients_connected(signum: signal.Signals) -> None:
+    with running() as (process, line), Stream(line["stream"]) as stream:
+        stream.call("subscribe", topics=[LAST_PRICE])
+        process.send_signal(signum)
+        assert process.wait(10) == 0
+        assert process.stderr
+        assert process.stderr.read() == ""
+
+
+def test_recorded_prices_move_the_market(tmp_path: Path) -> None:
+    path = tmp_path / "prices.csv"
+    path.write_text("open_time,open,high,low,close\n0,20000,20010,19990,20005\n")
+    arguments = ("--prices", str(path), "--speed", "60")
+    with running(*arguments) as (_, line), Stream(line["stream"]) as stream:
+        stream.call("subscribe", topics=[LAST_PRICE])
+        assert 19990 <= stream.push()["data"]["lastPrice"] <= 20010
+
+
+def test_a_broken_file_ends_it_with_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "prices.csv"
+    path.write_text("open_time,open,high,low,close\n0,1,2,x,1\n")
+    assert failed("--prices", str(path)) == (2, f"{path}, line 2: low 'x' is not a number\n")
+
+
+def test_a_taken_port_ends_it_with_one_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        status, text = failed("--port", port, "--control-port", "0")
+    assert status == 2
+    assert text == f"Cannot listen on 127.0.0.1:{port}: Address already in use.\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["--port", "70000"], id="no such port"),
+        pytest.param(["--accounts", "0"], id="no account"),
+        pytest.param(["--speed", "0"], id="time stands still"),
+        pytest.param(["--speed", "nan"], id="no number"),
+        pytest.param(["--start-price", "100.3"], id="off the grid"),
+        pytest.param(["--start-price", "0"], id="no price"),
+        pytest.param(["--spread", "-1"], id="negative spread"),
+        pytest.param(["--limits", "maybe"], id="neither on nor off"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        settings_from(arguments)
+    assert ended.value.code == 2
+    assert f"argument {arguments[0]}" in capsys.readouterr().err
