@@ -9,16 +9,16 @@ from decimal import Decimal
 from typing import Final, cast
 
 from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from exchange.errors import OperatorNeededError
 from exchange.fields import parse
 from exchange.market import Quote, Source
 from exchange.money import UsdPerBtc
 from exchange.position import PositionsSnapshot
+from exchange.reach import Reach, connect
 from exchange.wire import running_trades, running_trades_text
+
+__all__ = ["LiveView", "View", "connect", "is_fresh"]
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +27,6 @@ _KEPT_S: Final = 120
 """Entries vanish by themselves; no reader may want one older."""
 _SKEW: Final = timedelta(seconds=1)
 """Clocks of our own machines may differ by this; an entry from a later future is not believed."""
-_OUTAGE_PAUSE_S: Final = 1.0
-"""After a failure Redis is left alone this long: no decision waits for its timeout again and again."""
 
 _PUT_NEWER: Final = """
 local stored = redis.call('GET', KEYS[1])
@@ -61,13 +59,6 @@ def is_fresh(
     return oldest <= value.at <= now + _SKEW
 
 
-def connect(url: str) -> Redis:
-    """Return a client fit for the live view: it fails fast instead of trying again."""
-    return Redis.from_url(
-        url, socket_timeout=0.25, socket_connect_timeout=0.25, retry=Retry(NoBackoff(), 0)
-    )
-
-
 class LiveView:
     """Values by network and account, shared by all processes.
 
@@ -80,9 +71,8 @@ class LiveView:
 
     def __init__(self, redis: Redis, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._redis = redis
-        self._clock = clock
+        self._reach = Reach("live view", clock=clock)
         self._put_newer = redis.register_script(_PUT_NEWER)
-        self._out_until: float | None = None
 
     def put_price(self, network: str, quote: Quote) -> None:
         self._put(_price_key(network), quote.at, f"{quote.source} {quote.time_ms} {quote.price}")
@@ -125,29 +115,15 @@ class LiveView:
             return View()
 
     def _put(self, key: str, at: datetime, text: str) -> None:
-        self._reach(lambda: self._put_newer(keys=[key], args=[_micros(at), text, _KEPT_S]))
+        self._reach.call(lambda: self._put_newer(keys=[key], args=[_micros(at), text, _KEPT_S]))
 
     def _get(self, keys: Sequence[str]) -> list[str | None] | None:
-        found = cast("list[bytes | str | None] | None", self._reach(lambda: self._redis.mget(keys)))
+        found = cast(
+            "list[bytes | str | None] | None", self._reach.call(lambda: self._redis.mget(keys))
+        )
         if found is None:
             return None
         return [each.decode() if isinstance(each, bytes) else each for each in found]
-
-    def _reach(self, call: Callable[[], object]) -> object:
-        """Return what the call returns; None while Redis is out of reach."""
-        if self._out_until is not None and self._clock() < self._out_until:
-            return None
-        try:
-            answer = call()
-        except RedisError as error:
-            if self._out_until is None:
-                logger.warning("live view out of reach", extra={"why": type(error).__name__})
-            self._out_until = self._clock() + _OUTAGE_PAUSE_S
-            return None
-        if self._out_until is not None:
-            logger.warning("live view back")
-            self._out_until = None
-        return answer
 
 
 def _price_key(network: str) -> str:

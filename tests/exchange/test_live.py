@@ -132,12 +132,12 @@ def test_without_redis_all_is_unknown_at_once_and_told_once(
 ) -> None:
     live = LiveView(connect("redis://127.0.0.1:1/0"))
     started = time.monotonic()
-    with caplog.at_level(logging.INFO, "exchange.live"):
+    with caplog.at_level(logging.INFO, "exchange.reach"):
         for _ in range(1000):
             live.put_price("paper", quote())
             assert live.read("paper", 7) == View()
     assert time.monotonic() - started < 1
-    assert [record.message for record in caplog.records] == ["live view out of reach"]
+    assert [record.message for record in caplog.records] == ["redis out of reach"]
 
 
 def test_the_live_view_comes_back_with_redis(
@@ -145,7 +145,7 @@ def test_the_live_view_comes_back_with_redis(
 ) -> None:
     moment = [0.0]
     live = LiveView(redis, clock=lambda: moment[0])
-    with Redis.from_url(redis_url) as other, caplog.at_level(logging.INFO, "exchange.live"):
+    with Redis.from_url(redis_url) as other, caplog.at_level(logging.INFO, "exchange.reach"):
         other.client_pause(400)
         live.put_price("paper", quote())
         other.ping()  # is answered when the pause is over
@@ -154,6 +154,6 @@ def test_the_live_view_comes_back_with_redis(
         live.put_price("paper", quote())
         assert live.price("paper", max_age_s=5, now=NOW) == quote()
     assert [record.message for record in caplog.records] == [
-        "live view out of reach",
-        "live view back",
+        "redis out of reach",
+        "redis back in reach",
     ]
