@@ -160,6 +160,7 @@ def _execution(guard: MarginGuard, action: Action, facts: Facts, now: datetime) 
         positions_at=facts.snapshot.positions.at,
         positions_source=facts.snapshot.positions.source,
         margin_before=facts.position.margin,
+        funding_before=facts.position.funding_fees,
         liquidation_before=facts.position.liquidation,
         ratio_before=facts.margin_ratio,
         decided_at=now,

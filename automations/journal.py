@@ -7,6 +7,7 @@ from automations.models import Execution, JournalEntry, MarginGuard
 
 INTENDED: Final = "intended"
 EXECUTED: Final = "executed"
+RECONCILED: Final = "reconciled"
 HELD: Final = "held"
 """The rule wanted to act, and a gate refused."""
 

@@ -184,7 +184,7 @@ class ExecutionQuerySet(models.QuerySet["Execution"]):
 
     def spending(self) -> Self:
         """Return those whose sats are spent or may be."""
-        return self.filter(state__in=[*Execution.UNSETTLED, Execution.State.CONFIRMED])
+        return self.filter(state__in=Execution.SPENDING)
 
     def sats(self) -> Sats:
         return Sats(self.aggregate(total=Sum("amount_sats"))["total"] or 0)
@@ -199,6 +199,8 @@ class Execution(models.Model):
         REJECTED = "rejected"
         NOT_SENT = "not_sent", "not sent"
         UNKNOWN = "unknown"
+        NOT_APPLIED = "not_applied", "not applied"
+        QUARANTINED = "quarantined"
 
     class Does(models.TextChoices):
         ADD_MARGIN = "add_margin", "add margin"
@@ -209,6 +211,8 @@ class Execution(models.Model):
         SWEEP = "sweep"
 
     UNSETTLED: ClassVar = [State.INTENDED, State.UNKNOWN]
+    SPENDING: ClassVar = [*UNSETTLED, State.CONFIRMED, State.QUARANTINED]
+    """States in which the sats are spent, or may be."""
 
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="executions")
     automation = models.ForeignKey(Automation, on_delete=models.PROTECT, related_name="executions")
@@ -229,6 +233,7 @@ class Execution(models.Model):
     positions_at = models.DateTimeField()
     positions_source = models.CharField(max_length=8)
     margin_before = models.PositiveBigIntegerField()
+    funding_before = models.BigIntegerField(help_text="Funding fees of the position until then.")
     liquidation_before = models.DecimalField(max_digits=12, decimal_places=2)
     ratio_before = models.DecimalField(max_digits=9, decimal_places=6)
 
@@ -260,7 +265,10 @@ class Execution(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(state__in=["intended", "unknown"], settled_at__isnull=True)
-                | Q(state__in=["confirmed", "rejected", "not_sent"], settled_at__isnull=False),
+                | Q(
+                    state__in=["confirmed", "rejected", "not_sent", "not_applied", "quarantined"],
+                    settled_at__isnull=False,
+                ),
                 name="execution_is_settled_when_its_state_is_final",
             ),
         ]

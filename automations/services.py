@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for
-from automations import executing
+from automations import executing, reconciling
 from automations.executing import Facts, Refusal, Seen
 from automations.locking import position_lock
 from automations.models import Execution, MarginGuard
@@ -40,9 +40,11 @@ def act(guard_id: int, position_id: PositionId, seen: Seen) -> str:
         if guard is None:
             return "disabled, or its account may not act"
         latest = Execution.objects.filter(position_id=position_id).first()
-        if latest and latest.state in Execution.UNSETTLED:
-            return "an earlier action is not settled yet"
         client = client_for(guard.account)
+        if latest and latest.state in Execution.UNSETTLED:
+            reconciling.settle(latest, client, timezone.now())
+            if latest.state in Execution.UNSETTLED:
+                return "an earlier action is not settled yet"
         facts = _facts(client, position_id, seen, latest)
         return _decide_and_act(guard, facts, client) if facts else "the position is gone"
 
@@ -78,7 +80,7 @@ def _decide_and_act(guard: MarginGuard, facts: Facts, client: Client) -> str:
 def _ready_at(guard: MarginGuard, position_id: PositionId) -> datetime | None:
     last = (
         Execution.objects.filter(automation=guard, position_id=position_id)
-        .exclude(state=Execution.State.NOT_SENT)
+        .exclude(state__in=[Execution.State.NOT_SENT, Execution.State.NOT_APPLIED])
         .first()
     )
     if last is None or last.settled_at is None:

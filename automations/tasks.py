@@ -6,7 +6,7 @@ from typing import Any
 
 from celery import shared_task
 
-from automations import services
+from automations import reconciling, services
 from automations.executing import Seen
 from automations.models import Execution
 from exchange.errors import TransientError
@@ -42,6 +42,12 @@ def sweep_margin_guards() -> str:
     for due in found:
         act.delay(due.guard_id, due.position_id)
     return f"{len(found)} due"
+
+
+@shared_task(queue="maintenance", ignore_result=True)
+def reconcile() -> str:
+    """Settle executions whose answer never came."""
+    return f"{len(reconciling.settle_all())} settled"
 
 
 def tick_as_json(tick: Quote) -> dict[str, Any]:

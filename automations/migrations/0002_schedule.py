@@ -3,25 +3,42 @@
 from django.db import migrations
 
 
+TASKS = [
+    (
+        "Sweep the margin guards",
+        "automations.tasks.sweep_margin_guards",
+        30,
+        "The second way to every guard's action, beside the stream.",
+    ),
+    (
+        "Settle what was left open",
+        "automations.tasks.reconcile",
+        10,
+        "Executions whose answer never came are settled by what the exchange shows.",
+    ),
+]
+
+
 def add_sweeps(apps, schema_editor):
     IntervalSchedule = apps.get_model("django_celery_beat", "IntervalSchedule")
     PeriodicTask = apps.get_model("django_celery_beat", "PeriodicTask")
-    every, _ = IntervalSchedule.objects.get_or_create(every=30, period="seconds")
-    PeriodicTask.objects.get_or_create(
-        name="Sweep the margin guards",
-        defaults={
-            "task": "automations.tasks.sweep_margin_guards",
-            "interval": every,
-            # A late tick is dropped before the next comes, so that a pause is not made up for at once.
-            "expire_seconds": 25,
-            "description": "The second way to every guard's action, beside the stream.",
-        },
-    )
+    for name, task, every_s, description in TASKS:
+        every, _ = IntervalSchedule.objects.get_or_create(every=every_s, period="seconds")
+        PeriodicTask.objects.get_or_create(
+            name=name,
+            defaults={
+                "task": task,
+                "interval": every,
+                # A late tick is dropped before the next comes: a pause is not made up for at once.
+                "expire_seconds": every_s - 1,
+                "description": description,
+            },
+        )
 
 
 def remove_sweeps(apps, schema_editor):
     PeriodicTask = apps.get_model("django_celery_beat", "PeriodicTask")
-    PeriodicTask.objects.filter(task="automations.tasks.sweep_margin_guards").delete()
+    PeriodicTask.objects.filter(task__in=[task for _, task, _, _ in TASKS]).delete()
 
 
 class Migration(migrations.Migration):

@@ -102,6 +102,7 @@ def execution(of: MarginGuard, **changes: Any) -> Execution:
         "positions_at": now,
         "positions_source": "rest",
         "margin_before": 100_000,
+        "funding_before": 0,
         "liquidation_before": Decimal(90_909),
         "ratio_before": Decimal("0.02"),
         "decided_at": now,
