@@ -4,7 +4,9 @@ import argparse
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 
+from exchange.formulas import FEE_RATES
 from exchange.money import Sats, UsdPerBtc, is_on_grid
+from exchange.simulator.engine.account import TRADING_SCOPES, Scope
 from exchange.simulator.engine.market import checked_price
 from exchange.simulator.engine.refused import Refused
 from exchange.simulator.settings import Limits, Settings
@@ -25,6 +27,8 @@ def settings_from(arguments: Sequence[str]) -> Settings:
         speed=options.speed,
         start_price=options.start_price,
         half_spread=options.spread,
+        scopes=options.scopes,
+        fee_tier=options.fee_tier,
         limits=Limits() if options.limits == "on" else None,
     )
 
@@ -55,6 +59,14 @@ def _add_addresses(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=default.seed, help="same seed, same accounts and same walk")
     add("--accounts", type=_positive, default=default.accounts, help="how many accounts there are")
     add("--balance", type=_positive, default=default.balance, help="sats on each account at the start")
+    add(
+        "--scopes",
+        type=_scopes,
+        default="trading",
+        metavar="trading|all|SCOPE,SCOPE",
+        help="what every key may do; trading: futures and account:read, nothing that moves money out",
+    )
+    add("--fee-tier", type=int, choices=range(len(FEE_RATES)), default=default.fee_tier, help="of all")
     add(
         "--latency-ms",
         type=_whole,
@@ -93,6 +105,17 @@ def _add_market(parser: argparse.ArgumentParser) -> None:
         default=default.half_spread,
         help="dollars from the last price to the smallest orders' ask and bid; larger orders pay more",
     )
+
+
+def _scopes(text: str) -> frozenset[Scope]:
+    if text == "trading":
+        return TRADING_SCOPES
+    if text == "all":
+        return frozenset(Scope)
+    try:
+        return frozenset(Scope(name) for name in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not a list of {', '.join(Scope)}") from None
 
 
 def _port(text: str) -> int:

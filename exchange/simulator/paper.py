@@ -8,7 +8,6 @@ from exchange.auth import Credentials
 from exchange.money import Sats, UsdPerBtc
 from exchange.simulator.engine import account as accounts
 from exchange.simulator.engine import events
-from exchange.simulator.engine.account import Scope
 from exchange.simulator.engine.market import next_funding_ms
 from exchange.simulator.engine.venue import Venue
 from exchange.simulator.faults import Faults
@@ -102,5 +101,10 @@ class Paper:
 
     def _new_account(self, number: int) -> PaperAccount:
         identity = accounts.identity(self.settings.seed, number)
-        self.venue.add_account(identity, balance=self.settings.balance, scopes=frozenset(Scope))
+        self.venue.add_account(
+            identity,
+            balance=self.settings.balance,
+            scopes=self.settings.scopes,
+            fee_tier=self.settings.fee_tier,
+        )
         return PaperAccount(credentials=identity.credentials, balance=self.settings.balance)

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Final
 
 from exchange.money import Sats, UsdPerBtc
+from exchange.simulator.engine.account import TRADING_SCOPES, Scope
 from exchange.simulator.windows import REST_GRACE_S, Rate
 
 _FIVE_A_SECOND: Final = Rate(most=5, window_s=1 - REST_GRACE_S)
@@ -51,6 +52,10 @@ class Settings:
     speed: float | None = None
     """How many times faster than real time; None is 1 for the synthetic walk and 60 for a file."""
     start_price: UsdPerBtc = _START_PRICE
+    scopes: frozenset[Scope] = TRADING_SCOPES
+    """What every key may do."""
+    fee_tier: int = 0
+    """Of every account, 0 to 3."""
     half_spread: Decimal = Decimal("0.5")
     """Dollars from the last price to the smallest bucket's ask and bid."""
     limits: Limits | None = field(default_factory=Limits)

@@ -5,6 +5,7 @@ import hashlib
 import uuid
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from exchange.auth import Credentials
 from exchange.simulator.engine.isolated import IsolatedBook
@@ -29,7 +30,7 @@ class Scope(StrEnum):
     SYNTHETIC_USD_WRITE = "synthetic-usd:write"
 
 
-TRADING_SCOPES = frozenset(
+TRADING_SCOPES: Final = frozenset(
     {
         Scope.ISOLATED_READ,
         Scope.ISOLATED_WRITE,

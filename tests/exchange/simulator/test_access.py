@@ -10,7 +10,7 @@ from exchange.simulator.rest.access import Incoming, prehash
 from exchange.simulator.running import Simulator
 from exchange.simulator.settings import Limits
 from exchange.simulator.signatures import in_clock_window, signature_of
-from tests.exchange.simulator.calling import Rest
+from tests.exchange.simulator.calling import Rest, Stream
 
 STOP = "/v3/futures/isolated/trade/stoploss"
 ID = "d0b9f9a0-4f6e-4a5a-8b7a-7f0f5f9a8a1e"
@@ -160,11 +160,25 @@ def test_public_requests_are_limited_apart_from_those_with_a_key() -> None:
     assert statuses == [200, 429]
 
 
-def test_every_key_of_the_paper_exchange_may_do_everything_unless_told_otherwise(
-    venue: Simulator,
+def test_a_key_without_the_permission_gets_403_before_its_parameters_are_read() -> None:
+    with Simulator(scopes=frozenset({Scope.ISOLATED_READ, Scope.ACCOUNT_READ})) as venue:
+        rest = Rest(venue.rest, venue.accounts[0].credentials)
+        reply = rest.post("/futures/isolated/trade")
+        assert (reply.status, reply.body["code"]) == (403, "FORBIDDEN")
+        assert rest.running() == []
+
+
+def test_a_usual_key_may_trade_and_read_and_nothing_that_moves_money_out(
+    venue: Simulator, stream: Stream
 ) -> None:
-    assert len(venue.accounts) == 2
-    assert len(set(Scope)) == 13
+    permissions = stream.authenticate(venue.accounts[0].credentials)["result"]["permissions"]
+    assert permissions == [
+        "account:read",
+        "futures:cross:read",
+        "futures:cross:write",
+        "futures:isolated:read",
+        "futures:isolated:write",
+    ]
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"])

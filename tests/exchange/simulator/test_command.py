@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from exchange.auth import Credentials
+from exchange.simulator.engine.account import Scope
 from exchange.simulator.options import settings_from
 from tests.exchange.simulator.calling import LAST_PRICE, Rest, Stream
 
@@ -92,6 +93,12 @@ def test_a_taken_port_ends_it_with_one_sentence() -> None:
     assert text == f"Cannot listen on 127.0.0.1:{port}: Address already in use.\n"
 
 
+def test_the_permissions_of_the_keys_can_be_chosen() -> None:
+    assert settings_from(["--scopes", "all"]).scopes == frozenset(Scope)
+    chosen = settings_from(["--scopes", "account:read,futures:cross:read"]).scopes
+    assert chosen == {Scope.ACCOUNT_READ, Scope.CROSS_READ}
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -102,6 +109,7 @@ def test_a_taken_port_ends_it_with_one_sentence() -> None:
         pytest.param(["--start-price", "100.3"], id="off the grid"),
         pytest.param(["--start-price", "0"], id="no price"),
         pytest.param(["--spread", "-1"], id="negative spread"),
+        pytest.param(["--scopes", "trading,flying"], id="no such permission"),
         pytest.param(["--limits", "maybe"], id="neither on nor off"),
     ],
 )
