@@ -14,7 +14,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from unfold.widgets import UnfoldAdminPasswordWidget
 
 from accounts import services
-from accounts.models import Account
+from accounts.models import Account, fingerprint
 from exchange.auth import Credentials
 
 SECRET_FIELDS = ("key", "secret", "passphrase")
@@ -48,19 +48,33 @@ class AccountForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at 
             for name in SECRET_FIELDS:
                 if name not in given and name not in self.errors:
                     self.add_error(name, "Key, secret and passphrase belong together: enter all three.")
-        elif given and not self.errors:
-            self._set_credentials(cleaned)
-        elif "network" in self.changed_data:
-            self.instance.verified_at = None  # a key of one network says nothing about another
-        return cleaned
-
-    def _set_credentials(self, cleaned: dict[str, Any]) -> None:
-        values = {name: cleaned[name] for name in SECRET_FIELDS}
-        for name, value in values.items():
-            if not value.isascii():
+        for name in given:
+            if not (cleaned[name].isascii() and cleaned[name].isprintable()):
                 self.add_error(name, "Only plain ASCII characters can be part of a key.")
         if not self.errors:
+            self._refuse_a_key_in_use(cleaned)
+        return cleaned
+
+    def save(self, commit: bool = True) -> Account:  # noqa: FBT001, FBT002 - Django's own signature
+        """Take over credentials only here: a form that is refused must leave the account as it was."""
+        cleaned = self.cleaned_data
+        if cleaned["key"]:
+            values = {name: cleaned[name] for name in SECRET_FIELDS}
             self.instance.set_credentials(Credentials(**values))
+        elif "network" in self.changed_data:
+            self.instance.verified_at = None  # a key of one network says nothing about another
+        account: Account = super().save(commit)
+        return account
+
+    def _refuse_a_key_in_use(self, cleaned: dict[str, Any]) -> None:
+        """Say what the constraint would: Django checks none whose fields are not all in the form."""
+        new = cleaned["key"]
+        found = Account.objects.exclude(pk=self.instance.pk).filter(
+            network=cleaned["network"],
+            key_fingerprint=fingerprint(new) if new else self.instance.key_fingerprint,
+        )
+        if found.exists():
+            self.add_error("key" if new else "network", "This API key already belongs to an account.")
 
 
 @admin.register(Account)

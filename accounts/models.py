@@ -13,6 +13,11 @@ from exchange.auth import Credentials
 from exchange.config import Network
 
 
+def fingerprint(key: str) -> str:
+    """Return what tells one API key from another without showing it."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
 class AccountQuerySet(models.QuerySet["Account"]):
     def acting(self) -> Self:
         """Return the accounts that automations may act for: active and verified."""
@@ -75,7 +80,7 @@ class Account(models.Model):
         """Seal new credentials; the account must be verified again before anything acts for it."""
         ring = crypto.keyring(settings.CREDENTIAL_KEYS)
         self.credentials_sealed = crypto.seal(credentials, ring)
-        self.key_fingerprint = hashlib.sha256(credentials.key.encode()).hexdigest()
+        self.key_fingerprint = fingerprint(credentials.key)
         self.key_hint = f"…{credentials.key[-4:]}"
         self.verified_at = None
         self.fault = ""
