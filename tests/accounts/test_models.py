@@ -1,0 +1,133 @@
+"""What an account promises: one key each, sealed, and verified before anything acts for it."""
+
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from django.conf import settings as django_settings
+from django.contrib.auth.models import User
+from django.core import serializers
+from django.db import IntegrityError
+from pytest_django.fixtures import Settings
+
+from accounts.crypto import SealBrokenError
+from accounts.models import Account
+from exchange.auth import Credentials
+from tests.accounts.conftest import CREDENTIALS, NOW, other_key, saved
+
+
+def test_credentials_come_back_from_the_database(owner: User) -> None:
+    stored = Account.objects.get(pk=saved(owner).pk)
+
+    assert stored.credentials() == CREDENTIALS
+    assert stored.key_hint == "…1234"
+
+
+def test_nothing_that_prints_an_account_shows_its_secrets(owner: User) -> None:
+    mine = saved(owner)
+    everyone = Account.objects.all()
+    shown = [
+        str(mine),
+        repr(mine),
+        repr(everyone),
+        repr(vars(mine)),
+        repr(list(everyone.values())),
+        serializers.serialize("json", everyone),
+        repr(mine.credentials()).replace(CREDENTIALS.key, ""),
+    ]
+
+    for text in shown:
+        for secret in (CREDENTIALS.key, CREDENTIALS.secret, CREDENTIALS.passphrase):
+            assert secret not in text
+
+
+def test_new_credentials_must_be_verified_again(owner: User) -> None:
+    mine = saved(owner)
+    mine.mark_verified(NOW)
+
+    mine.set_credentials(other_key())
+
+    assert not mine.may_act
+    assert mine.fault == ""
+
+
+def test_a_rotated_ring_still_opens_and_a_lost_key_does_not(owner: User, settings: Settings) -> None:
+    mine = saved(owner)
+    new = Fernet.generate_key().decode()
+
+    settings.CREDENTIAL_KEYS = [new, *django_settings.CREDENTIAL_KEYS]
+    assert mine.credentials() == CREDENTIALS
+
+    settings.CREDENTIAL_KEYS = [new]
+    with pytest.raises(SealBrokenError):
+        mine.credentials()
+
+
+def test_only_an_active_and_verified_account_may_act(owner: User) -> None:
+    acting = saved(owner)
+    acting.mark_verified(NOW)
+    saved(owner, other_key("unverified"), name="unverified")
+    saved(owner, other_key("inactive"), name="inactive", is_active=False).mark_verified(NOW)
+
+    assert list(Account.objects.all().acting()) == [acting]
+    assert [each.name for each in Account.objects.all() if each.may_act] == ["first"]
+
+
+def test_a_suspended_account_says_why_and_may_not_act(owner: User) -> None:
+    mine = saved(owner)
+    mine.mark_verified(NOW)
+
+    mine.suspend("the key was revoked " * 50)
+
+    stored = Account.objects.get()
+    assert not stored.may_act
+    assert stored.fault.startswith("the key was revoked")
+    assert len(stored.fault) == 500
+
+
+def test_a_verified_account_has_no_fault_any_more(owner: User) -> None:
+    mine = saved(owner)
+    mine.suspend("the key was revoked")
+
+    mine.mark_verified(NOW)
+
+    stored = Account.objects.get()
+    assert stored.may_act
+    assert stored.fault == ""
+
+
+@pytest.mark.parametrize(
+    ("credentials", "changes", "promise"),
+    [
+        pytest.param(
+            other_key(), {}, "account_name_is_unique_per_owner", id="a name twice for one owner"
+        ),
+        pytest.param(
+            CREDENTIALS, {"name": "second"}, "api_key_belongs_to_one_account", id="a key twice"
+        ),
+        pytest.param(
+            other_key(), {"name": "second", "network": "moon"}, "account_network_is_known",
+            id="an unknown network",
+        ),
+    ],
+)  # fmt: skip
+def test_the_database_refuses_an_account_that_cannot_be(
+    owner: User, credentials: Credentials, changes: dict[str, Any], promise: str
+) -> None:
+    saved(owner)
+
+    with pytest.raises(IntegrityError, match=promise):
+        saved(owner, credentials, **changes)
+
+
+def test_the_database_refuses_an_account_without_credentials(owner: User) -> None:
+    with pytest.raises(IntegrityError, match="account_has_credentials"):
+        Account.objects.create(owner=owner, name="first", network="paper")
+
+
+def test_one_key_may_stand_on_two_networks_and_one_name_with_two_owners(owner: User) -> None:
+    saved(owner)
+    saved(owner, name="second", network="signet")
+    saved(User.objects.create_user("another"), other_key())
+
+    assert Account.objects.count() == 3
