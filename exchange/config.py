@@ -82,5 +82,45 @@ class Retries:
     """A longer wait is the caller's to decide: the error says how long."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamCaps:
+    """What the exchange allows one address of ours on the stream (API notes, 5.1)."""
+
+    sockets: int = 32
+    public_sockets: int = 1
+    """How many of them are kept for prices."""
+    dials_per_hour: int = 500
+    authentications_per_minute: int = 20
+
+    @property
+    def private_sockets(self) -> int:
+        return self.sockets - self.public_sockets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolPace:
+    """How fresh the positions of many accounts are kept, in seconds."""
+
+    stale_s: float = 5.0
+    """A stream not heard for this long is not believed: REST takes over."""
+    poll_s: float = 4.0
+    """Between two readings where no stream is live."""
+    retry_s: float = 1.0
+    """After a failed reading; doubles up to `retry_most_s` while readings fail."""
+    retry_most_s: float = 15.0
+    reread_s: float = 15.0
+    """Between two readings where the stream is live: some changes bring no event (5.9)."""
+    idle_s: float = 300.0
+    """An account without positions for this long gives its socket back."""
+    swap_s: float = 10.0
+    """At most one socket changes hands in this time, so that reconnects keep their budget."""
+    swap_margin: float = 0.05
+    """How much more at risk an account must be to take another's socket."""
+
+
+USUAL_CAPS: Final = StreamCaps()
+USUAL_PACE: Final = PoolPace()
+PRIVATE_TIMEOUTS: Final = Timeouts(read_s=5.0, heartbeat_s=2.0, silence_s=8.0)
+"""Of sessions that are silent unless something happens: a dead one must show within `stale_s`."""
 USUAL_TIMEOUTS: Final = Timeouts()
 USUAL_RETRIES: Final = Retries()

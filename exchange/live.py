@@ -52,11 +52,14 @@ def is_fresh(
     now: datetime,
     not_before: datetime | None = None,
 ) -> bool:
-    """Whether `value` may be acted on at `now`; one from the future has no age and may not."""
-    oldest = now - timedelta(seconds=max_age_s)
-    if not_before is not None:
-        oldest = max(oldest, not_before)
-    return oldest <= value.at <= now + _SKEW
+    """Whether `value` may be acted on at `now`; one from the future has no age and may not.
+
+    `not_before` is about the reading itself: a stream confirms only what has events.
+    """
+    if not_before is not None and value.at < not_before:
+        return False
+    fresh_at = value.fresh_at if isinstance(value, PositionsSnapshot) else value.at
+    return now - timedelta(seconds=max_age_s) <= fresh_at <= now + _SKEW
 
 
 class LiveView:
@@ -79,7 +82,8 @@ class LiveView:
 
     def put_positions(self, account_id: int, snapshot: PositionsSnapshot) -> None:
         trades = running_trades_text(snapshot.positions)
-        self._put(_positions_key(account_id), snapshot.at, f"{snapshot.source} {trades}")
+        head = f"{snapshot.source} {_micros(snapshot.fresh_at)}"
+        self._put(_positions_key(account_id), snapshot.at, f"{head} {trades}")
 
     def outdate(self, account_id: int, *, before: datetime) -> None:
         """Make positions seen before that moment unknown: the account was just changed."""
@@ -161,11 +165,12 @@ def _quote(text: str | None) -> Quote | None:
 def _positions(text: str | None, floor: str | None) -> PositionsSnapshot | None:
     if text is None:
         return None
-    at, source, trades = text.split(" ", 2)
+    at, source, fresh_at, trades = text.split(" ", 3)
     if floor is not None and int(at) < int(floor):
         return None
     return PositionsSnapshot(
         positions=running_trades(parse(trades, "live view"), "live view"),
         at=_moment(at),
         source=Source(source),
+        confirmed_at=_moment(fresh_at) if fresh_at != at else None,
     )

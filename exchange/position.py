@@ -110,5 +110,13 @@ class PositionsSnapshot:
 
     positions: tuple[Position, ...]
     at: datetime
-    """Aware; the positions are at least this fresh: taken before the request left."""
+    """Aware; when they were read: taken before the request left."""
     source: Source
+    confirmed_at: datetime | None = None
+    """Until then a live stream brought no change of them. Changes without an event (API notes, 5.9)
+    may have come since `at`, our own writes among them."""
+
+    @property
+    def fresh_at(self) -> datetime:
+        """How fresh they are, as far as the exchange tells."""
+        return self.confirmed_at or self.at

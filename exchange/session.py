@@ -111,9 +111,14 @@ class StreamSession:
         self._bell.ring()
         if self._thread.ident is None:
             self._bell.close()
-        else:
+        elif self._thread is not threading.current_thread():  # a callback may stop its session
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was stopped, or refused, and holds no connection any more."""
+        return self._thread.ident is not None and not self._thread.is_alive()
 
     def ask(
         self, method: str, params: Mapping[str, object] | None = None, *, timeout_s: float

@@ -1,6 +1,7 @@
 import logging
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -92,6 +93,22 @@ def test_readers_may_ask_for_what_was_seen_after_a_moment(live: LiveView) -> Non
     live.put_positions(7, snapshot())
     assert live.positions(7, max_age_s=60, now=NOW, not_before=NOW) == snapshot()
     assert live.positions(7, max_age_s=60, now=NOW, not_before=NOW + SECOND / 1000) is None
+
+
+def test_what_the_stream_confirmed_is_as_fresh_as_the_confirmation(live: LiveView) -> None:
+    later = NOW + 10 * SECOND
+    confirmed = replace(snapshot(), confirmed_at=later)
+    live.put_positions(7, snapshot())
+    live.put_positions(7, confirmed)
+    assert live.positions(7, max_age_s=1, now=later) == confirmed
+
+
+def test_a_confirmation_does_not_bring_back_what_a_write_outdated(live: LiveView) -> None:
+    confirmed = replace(snapshot(), confirmed_at=NOW + 10 * SECOND)
+    assert not is_fresh(confirmed, max_age_s=60, now=NOW, not_before=NOW + SECOND)
+    live.outdate(7, before=NOW + SECOND)
+    live.put_positions(7, confirmed)
+    assert live.read(None, 7).positions is None
 
 
 def test_an_older_value_never_replaces_a_newer_one(live: LiveView) -> None:

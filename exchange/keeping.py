@@ -1,0 +1,90 @@
+"""How fresh one account's positions are, and when to read them again: no socket, no clock."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from math import inf
+
+from exchange.config import PoolPace
+from exchange.position import PositionsSnapshot
+
+
+@dataclass(slots=True, kw_only=True)
+class Keeping:
+    """One account's freshness. Times without a date are seconds of the pool's clock."""
+
+    pace: PoolPace
+    since_s: float
+    """When we began."""
+    snapshot: PositionsSnapshot | None = None
+    live: bool = False
+    """Its stream session is."""
+    fallback: bool = False
+    """REST has taken over from a stream that should be live."""
+    reading: bool = False
+    changed: bool = True
+    """Something happened since the last reading began, or there was none."""
+    changed_at: datetime | None = None
+    heard_s: float = -inf
+    tried_s: float = -inf
+    failures: int = 0
+    wait_s: float = 0.0
+    """The exchange asked for this patience."""
+    empty_since_s: float | None = None
+
+    def due_s(self, now_s: float) -> float:
+        """Return when to read next."""
+        if self.reading:
+            return inf
+        if self.failures:
+            backoff_s = self.pace.retry_s * 2.0 ** min(self.failures - 1, 10)
+            return self.tried_s + max(min(backoff_s, self.pace.retry_most_s), self.wait_s)
+        if self.changed:
+            return now_s
+        calm = self.is_heard(now_s)
+        return self.tried_s + (self.pace.reread_s if calm else self.pace.poll_s)
+
+    def is_heard(self, now_s: float) -> bool:
+        """Whether the stream may be believed."""
+        return self.live and now_s - self.heard_s <= self.pace.stale_s
+
+    def is_lost(self, now_s: float) -> bool:
+        """Whether a stream that should be live has not been heard for too long."""
+        return not self.is_heard(now_s) and now_s - max(self.heard_s, self.since_s) > self.pace.stale_s
+
+    def is_idle(self, now_s: float) -> bool:
+        """Whether there has been nothing to watch for long."""
+        return self.empty_since_s is not None and now_s - self.empty_since_s > self.pace.idle_s
+
+    def begin_reading(self, now_s: float) -> None:
+        self.changed, self.tried_s = False, now_s
+
+    def read(self, snapshot: PositionsSnapshot, now_s: float) -> bool:
+        """Take a reading over; return whether it is the newest."""
+        self.failures, self.wait_s = 0, 0.0
+        if self.snapshot is not None and snapshot.at < self.snapshot.at:
+            return False
+        self.snapshot = snapshot
+        if snapshot.positions:
+            self.empty_since_s = None
+        elif self.empty_since_s is None:
+            self.empty_since_s = now_s
+        return True
+
+    def failed(self, wait_s: float) -> None:
+        self.failures += 1
+        self.wait_s = wait_s
+
+    def happened(self, at: datetime, now_s: float) -> None:
+        """Note an event of the stream: what was read before it is no longer true."""
+        self.heard_s, self.changed, self.changed_at = now_s, True, at
+
+    def confirmed(self, at: datetime, now_s: float) -> PositionsSnapshot | None:
+        """Note that all events before `at` have come; return what they confirm, if anything."""
+        self.heard_s = now_s
+        known = self.snapshot
+        if not self.live or known is None or (self.changed_at and known.at <= self.changed_at):
+            return None
+        if at <= known.fresh_at:
+            return None
+        self.snapshot = replace(known, confirmed_at=at)
+        return self.snapshot

@@ -1,0 +1,379 @@
+"""Many accounts kept fresh through few sockets: who gets one, who is polled, who fell back."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from exchange.admission import Admission
+from exchange.allotment import allot
+from exchange.auth import Credentials
+from exchange.config import (
+    PRIVATE_TIMEOUTS,
+    USUAL_CAPS,
+    USUAL_PACE,
+    Endpoints,
+    PoolPace,
+    StreamCaps,
+    Timeouts,
+)
+from exchange.errors import ExchangeError, KeyRefusedError, TransientError
+from exchange.events import (
+    CrossOrderEvent,
+    CrossPositionEvent,
+    Heard,
+    StreamEvent,
+    TradeEvent,
+)
+from exchange.keeping import Keeping
+from exchange.position import PositionsSnapshot
+from exchange.protocol import State
+from exchange.serverclock import ServerClock
+from exchange.session import StreamSession
+from exchange.topics import ISOLATED_TRADES
+
+logger = logging.getLogger(__name__)
+
+_TURN_S: Final = 0.25
+_QUEUE_S: Final = 1.0
+"""A session that waits to dial asks again after at most this long: the order may have changed."""
+_WATCHED: Final = (TradeEvent, CrossOrderEvent, CrossPositionEvent)
+
+
+class Listener(Protocol):
+    """Whoever is told what the pool finds out. Called from several threads; must return soon."""
+
+    def positions(self, account_id: int, snapshot: PositionsSnapshot) -> None:
+        """A newer reading, or the confirmation of the last one."""
+
+    def refused(self, account_id: int, why: str) -> None:
+        """The exchange does not accept the key; the account is left alone until followed anew."""
+
+    def fallback_activated(self, account_id: int, why: str) -> None:
+        """The stream is not to be believed; REST takes over."""
+
+    def stream_recovered(self, account_id: int) -> None:
+        """The stream has taken back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One account to be kept fresh."""
+
+    account_id: int
+    credentials: Credentials
+    read: Callable[[], PositionsSnapshot]
+    """Reads the positions by REST; raises ExchangeError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolCounts:
+    """How the accounts fare."""
+
+    members: int
+    sockets: int
+    live: int
+    fallback: int
+    refused: int
+
+
+@dataclass(slots=True, kw_only=True)
+class _Account:
+    member: Member
+    keeping: Keeping
+    risk: float = 0.0
+    session: StreamSession | None = None
+    round: int = 0
+    """Which of its sessions counts; what another one tells is old news."""
+    refused: bool = False
+    why: str = "the stream session is not live yet"
+
+
+class SessionPool:
+    """Keeps the positions of all followed accounts fresh: by stream where there is one, else by REST.
+
+    One account's failure touches no other: each has its own session thread, readings run on
+    `readers` threads, one at a time for an account.
+
+    Args:
+        listener: told of what is found out.
+        admission: shared with whoever else dials from this address; by default one of its own.
+        clock: returns seconds from any fixed start, never going back.
+    """
+
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        listener: Listener,
+        *,
+        caps: StreamCaps = USUAL_CAPS,
+        pace: PoolPace = USUAL_PACE,
+        timeouts: Timeouts = PRIVATE_TIMEOUTS,
+        server_clock: ServerClock | None = None,
+        admission: Admission | None = None,
+        readers: int = 8,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._endpoints = endpoints
+        self._listener = listener
+        self._caps = caps
+        self._pace = pace
+        self._timeouts = timeouts
+        self._server_clock = server_clock or ServerClock(clock=clock)
+        self.admission = admission or Admission(caps, clock=clock)
+        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="positions")
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._accounts: dict[int, _Account] = {}
+        self._leaving: list[StreamSession] = []
+        self._dialling: dict[int, float] = {}
+        self._swapped_s = float("-inf")
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="session pool", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 5.0) -> bool:
+        """End all sessions and readings; return whether all ended in time."""
+        ends_at = self._clock() + timeout_s
+        self._stopping.set()
+        self._wake.set()
+        self._thread.join(timeout_s)
+        with self._lock:
+            for account_id in list(self._accounts):
+                self.unfollow(account_id)
+            leaving = list(self._leaving)
+        self._readers.shutdown(wait=False, cancel_futures=True)
+        ended = [each.stop(max(0.0, ends_at - self._clock())) for each in leaving]
+        return all(ended) and not self._thread.is_alive()
+
+    def follow(self, member: Member) -> None:
+        """Keep this account fresh from now on; one followed already goes on unless its key changed."""
+        with self._lock:
+            known = self._accounts.get(member.account_id)
+            if known and known.member.credentials == member.credentials and not known.refused:
+                known.member = member
+                return
+            if known:
+                self._release(known)
+            keeping = Keeping(pace=self._pace, since_s=self._clock())
+            self._accounts[member.account_id] = _Account(member=member, keeping=keeping)
+        self._wake.set()
+
+    def unfollow(self, account_id: int) -> None:
+        with self._lock:
+            account = self._accounts.pop(account_id, None)
+            if account:
+                self._release(account)
+
+    def set_risk(self, account_id: int, risk: float) -> None:
+        """Say how near an account is to harm: of two, the one with more gets a socket first."""
+        with self._lock:
+            if account_id in self._accounts:
+                self._accounts[account_id].risk = risk
+
+    def reread(self, account_id: int) -> None:
+        """Read this account's positions now: they were just changed."""
+        with self._lock:
+            if account_id in self._accounts:
+                self._accounts[account_id].keeping.changed = True
+        self._wake.set()
+
+    def counts(self) -> PoolCounts:
+        with self._lock:
+            accounts = list(self._accounts.values())
+            return PoolCounts(
+                members=len(accounts),
+                sockets=self._sockets(),
+                live=sum(each.keeping.live for each in accounts),
+                fallback=sum(each.keeping.fallback for each in accounts),
+                refused=sum(each.refused for each in accounts),
+            )
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._turn()
+            except Exception:  # the thread's outermost loop: the next turn may fare better
+                logger.exception("session pool failed")
+            self._wake.wait(_TURN_S)
+            self._wake.clear()
+
+    def _turn(self) -> None:
+        now_s = self._clock()
+        with self._lock:
+            self._allot(now_s)
+            fallen = [each for each in self._accounts.values() if self._falls_back(each, now_s)]
+            due = [each for each in self._accounts.values() if self._is_due(each, now_s)]
+            for account in due:
+                account.keeping.reading = True
+        for account in fallen:
+            self._listener.fallback_activated(account.member.account_id, account.why)
+        for account in due:
+            self._readers.submit(self._read, account)
+
+    def _is_due(self, account: _Account, now_s: float) -> bool:
+        return not account.refused and account.keeping.due_s(now_s) <= now_s
+
+    def _falls_back(self, account: _Account, now_s: float) -> bool:
+        """Note that a session is not to be believed any more; only one that holds a socket can."""
+        keeping = account.keeping
+        if account.session is None or keeping.fallback or not keeping.is_lost(now_s):
+            return False
+        keeping.fallback = True
+        return True
+
+    # Sockets
+
+    def _allot(self, now_s: float) -> None:
+        self._leaving = [each for each in self._leaving if not each.ended]
+        wanting = {
+            account_id: each.risk
+            for account_id, each in self._accounts.items()
+            if not each.refused and not each.keeping.is_idle(now_s)
+        }
+        holding = {key for key, each in self._accounts.items() if each.session is not None}
+        moves = allot(
+            wanting,
+            holding,
+            sockets=self._caps.private_sockets - len(self._leaving),
+            swap_margin=self._pace.swap_margin,
+            may_swap=not self._leaving and now_s - self._swapped_s >= self._pace.swap_s,
+        )
+        for account_id in moves.stop:
+            self._swapped_s = now_s
+            self._release(self._accounts[account_id])
+        for account_id in moves.start:
+            self._open(self._accounts[account_id], now_s)
+
+    def _sockets(self) -> int:
+        held = sum(each.session is not None for each in self._accounts.values())
+        return held + sum(not each.ended for each in self._leaving)
+
+    def _open(self, account: _Account, now_s: float) -> None:
+        account_id = account.member.account_id
+        account.keeping.since_s = now_s
+        account.round += 1
+        this = account.round
+        account.session = StreamSession(
+            self._endpoints.stream_url,
+            account.member.credentials,
+            [ISOLATED_TRADES],
+            lambda event: self._heard(account, this, event),
+            on_state=lambda state, why: self._moved(account, this, state, why),
+            catch_up=lambda: self._catch_up(account),
+            admitted=lambda: self._admitted(account),
+            timeouts=self._timeouts,
+            server_clock=self._server_clock,
+            ca_file=self._endpoints.ca_file,
+            name=f"account {account_id}",
+            clock=self._clock,
+        )
+        account.session.start()
+
+    def _release(self, account: _Account) -> None:
+        """Give the socket back; it counts as held until its thread has ended."""
+        session, account.session = account.session, None
+        account.round += 1
+        account.keeping.live = account.keeping.fallback = False
+        self._dialling.pop(account.member.account_id, None)
+        if session is not None:
+            session.stop(timeout_s=0.0)
+            self._leaving.append(session)
+
+    def _admitted(self, account: _Account) -> float:
+        """Let sessions dial one after the other, the account most at risk first."""
+        with self._lock:
+            now_s, account_id = self._clock(), account.member.account_id
+            self._dialling[account_id] = now_s
+            waiting = [
+                key
+                for key, asked_s in self._dialling.items()
+                if key in self._accounts and now_s - asked_s <= 2 * _QUEUE_S
+            ]
+            first = max(waiting, key=lambda key: (self._accounts[key].risk, -key), default=None)
+            if first != account_id:
+                return _QUEUE_S / 4
+            wait_s = self.admission.wait_s(authenticates=True)
+            if wait_s == 0:
+                del self._dialling[account_id]
+                account.keeping.since_s = now_s
+            return min(wait_s, _QUEUE_S)
+
+    # What comes in
+
+    def _moved(self, account: _Account, this: int, state: State, why: str) -> None:
+        keeping, account_id = account.keeping, account.member.account_id
+        recovered = False
+        with self._lock:
+            if account.round != this:
+                return
+            keeping.live = state is State.LIVE
+            if keeping.live:
+                keeping.heard_s = self._clock()
+                recovered, keeping.fallback = keeping.fallback, False
+            account.why = why or account.why
+        extra = {"account": account_id, "state": state, "why": why}
+        logger.info("account session moved", extra=extra)
+        if recovered:
+            self._listener.stream_recovered(account_id)
+        if state is State.REFUSED:
+            self._refuse(account, why)
+
+    def _heard(self, account: _Account, this: int, event: StreamEvent) -> None:
+        confirmed = None
+        with self._lock:
+            if account.round != this:
+                return
+            now_s = self._clock()
+            if isinstance(event, Heard):
+                confirmed = account.keeping.confirmed(event.asked_at, now_s)
+            elif isinstance(event, _WATCHED):
+                account.keeping.happened(event.received_at, now_s)
+                self._wake.set()
+        if confirmed is not None:
+            self._listener.positions(account.member.account_id, confirmed)
+
+    def _catch_up(self, account: _Account) -> None:
+        """Read what was missed; without it the session must not count as live."""
+        snapshot = account.member.read()
+        self._take(account, snapshot)
+
+    def _read(self, account: _Account) -> None:
+        with self._lock:
+            account.keeping.begin_reading(self._clock())
+        try:
+            self._take(account, account.member.read())
+        except KeyRefusedError as error:
+            self._refuse(account, str(error))
+        except ExchangeError as error:
+            with self._lock:
+                account.keeping.failed(error.after_s if isinstance(error, TransientError) else 0.0)
+            extra = {"account": account.member.account_id, "why": str(error)}
+            logger.warning("positions not read", extra=extra)
+        except Exception:  # the thread's outermost call: a fault of ours must not stop the readings
+            logger.exception("positions not taken over")
+        finally:
+            with self._lock:
+                account.keeping.reading = False
+            self._wake.set()
+
+    def _take(self, account: _Account, snapshot: PositionsSnapshot) -> None:
+        with self._lock:
+            followed = self._accounts.get(account.member.account_id) is account
+            newest = account.keeping.read(snapshot, self._clock())
+        if newest and followed:
+            self._listener.positions(account.member.account_id, snapshot)
+
+    def _refuse(self, account: _Account, why: str) -> None:
+        with self._lock:
+            if account.refused or self._accounts.get(account.member.account_id) is not account:
+                return
+            account.refused = True
+            self._release(account)
+        self._listener.refused(account.member.account_id, why)

@@ -1,0 +1,123 @@
+from datetime import UTC, datetime, timedelta
+from math import inf
+
+import pytest
+
+from exchange.config import PoolPace
+from exchange.keeping import Keeping
+from exchange.market import Source
+from exchange.position import PositionsSnapshot
+from exchange.wire import one, position
+from tests.exchange import documents
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+PACE = PoolPace(stale_s=5, poll_s=4, retry_s=1, retry_most_s=15, reread_s=15, idle_s=300)
+POSITION = one(position)(documents.running_trade(), "here")
+
+
+def snapshot(at_s: float = 0, *, count: int = 1) -> PositionsSnapshot:
+    return PositionsSnapshot(
+        positions=(POSITION,) * count, at=START + at_s * SECOND, source=Source.REST
+    )
+
+
+def kept(*, live: bool = False) -> Keeping:
+    """Return an account that was read, and last heard, at second 0."""
+    keeping = Keeping(pace=PACE, since_s=0)
+    keeping.begin_reading(0)
+    keeping.read(snapshot(), 0)
+    keeping.live, keeping.heard_s = live, 0 if live else -inf
+    return keeping
+
+
+def test_an_account_never_read_is_due_at_once() -> None:
+    assert Keeping(pace=PACE, since_s=0).due_s(7) == 7
+
+
+@pytest.mark.parametrize(
+    ("live", "now_s", "due_s"),
+    [
+        pytest.param(False, 1, 4, id="without a stream: polled"),
+        pytest.param(True, 1, 15, id="with one: rarely, for what has no event"),
+        pytest.param(True, 5.1, 4, id="not heard for long: REST has taken over"),
+    ],
+)
+def test_when_to_read_next(*, live: bool, now_s: float, due_s: float) -> None:
+    assert kept(live=live).due_s(now_s) == due_s
+
+
+def test_an_event_makes_a_reading_due_at_once() -> None:
+    keeping = kept(live=True)
+    keeping.happened(START + SECOND, 1)
+    assert keeping.due_s(1) == 1
+    keeping.begin_reading(1)
+    assert keeping.due_s(2) == 16
+
+
+def test_nothing_is_due_while_a_reading_runs() -> None:
+    keeping = kept()
+    keeping.reading = True
+    assert keeping.due_s(100) == inf
+
+
+@pytest.mark.parametrize(("failures", "due_s"), [(1, 1), (2, 2), (3, 4), (4, 8), (5, 15), (5000, 15)])
+def test_failed_readings_are_repeated_ever_more_rarely(failures: int, due_s: float) -> None:
+    keeping = kept()
+    for _ in range(failures):
+        keeping.failed(0)
+    assert keeping.due_s(0) == due_s
+    keeping.read(snapshot(1), 1)
+    assert keeping.due_s(0) == 4
+
+
+def test_the_exchange_s_wish_for_patience_is_heeded() -> None:
+    keeping = kept()
+    keeping.failed(60)
+    assert keeping.due_s(0) == 60
+
+
+def test_a_stream_not_heard_for_long_is_lost() -> None:
+    keeping = kept(live=True)
+    assert not keeping.is_lost(5)
+    assert keeping.is_lost(5.1)
+    keeping.confirmed(START + SECOND, 5.1)
+    assert not keeping.is_lost(5.1)
+
+
+def test_an_older_reading_changes_nothing() -> None:
+    keeping = kept()
+    assert not keeping.read(snapshot(-1, count=0), 1)
+    assert keeping.snapshot == snapshot()
+
+
+def test_a_sign_of_life_confirms_what_was_read() -> None:
+    keeping = kept(live=True)
+    confirmed = keeping.confirmed(START + 2 * SECOND, 2)
+    assert confirmed is not None
+    assert (confirmed.at, confirmed.fresh_at) == (START, START + 2 * SECOND)
+
+
+def test_nothing_is_confirmed_that_was_read_before_an_event() -> None:
+    keeping = kept(live=True)
+    keeping.happened(START + SECOND, 1)
+    assert keeping.confirmed(START + 2 * SECOND, 2) is None
+    keeping.read(snapshot(1), 2)
+    assert keeping.confirmed(START + 2 * SECOND, 2) is None
+    keeping.read(snapshot(1.5), 2)
+    assert keeping.confirmed(START + 2 * SECOND, 2) is not None
+
+
+def test_nothing_is_confirmed_by_a_session_that_is_not_live() -> None:
+    assert kept().confirmed(START + SECOND, 1) is None
+
+
+def test_an_account_without_positions_for_long_is_idle_until_it_has_one() -> None:
+    keeping = kept()
+    assert not keeping.is_idle(10_000)
+    keeping.read(snapshot(1, count=0), 1)
+    keeping.read(snapshot(2, count=0), 2)
+    assert not keeping.is_idle(301)
+    assert keeping.is_idle(301.1)
+    keeping.read(snapshot(3), 400)
+    assert not keeping.is_idle(400)
