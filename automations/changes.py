@@ -40,5 +40,5 @@ def _listen_once(redis: Redis, changed: Callable[[int], None], stopping: threadi
         subscription.subscribe(CHANNEL)
         while not stopping.is_set():
             message = subscription.get_message(timeout=_PATIENCE_S)
-            if message:
+            if message and message["data"].isdigit():  # what is no id must not end the listening
                 changed(int(message["data"]))

@@ -1,46 +1,33 @@
 """An account of the platform whose exchange is a paper exchange of its own."""
 
-from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
-from pytest_django.fixtures import Settings
 
 from accounts.gateway import client_for
 from accounts.models import Account
 from automations.models import MarginGuard
 from exchange.client import Client
-from exchange.config import Endpoints, Network
+from exchange.config import Network
 from exchange.formulas import Side
 from exchange.money import Usd
 from exchange.position import Position
 from exchange.simulator.running import Simulator
 from exchange.trade import NewTrade
+from tests.accounts.conftest import browser, paper, venue
 
-
-@pytest.fixture
-def venue() -> Iterator[Simulator]:
-    with Simulator() as simulator:
-        yield simulator
+__all__ = ["browser", "paper", "venue"]
 
 
 @pytest.fixture
 def account(
     db: None,  # noqa: ARG001
-    venue: Simulator,
-    settings: Settings,
-    redis_url: str,  # noqa: ARG001 - empties the live view
+    paper: Simulator,
 ) -> Account:
     """A verified account on `venue`, with the price at 100,000 and 10,000,000 sats."""
-    settings.LN_MARKETS_ENDPOINTS = {
-        Network.PAPER: Endpoints(
-            api_url=venue.rest.removesuffix("/v3"), stream_url=venue.stream.removesuffix("/v1")
-        )
-    }
-    settings.PRIVATE_CALLS_PER_S = settings.PUBLIC_CALLS_PER_S = 10_000
-    return new_account(venue, 0)
+    return new_account(paper, 0)
 
 
 def new_account(venue: Simulator, number: int) -> Account:

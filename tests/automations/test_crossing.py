@@ -1,0 +1,178 @@
+"""The way of a tick: nothing lost between two looks, and each trigger fired with what reached it."""
+
+import threading
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from automations.crossing import Crossing, Range, TickCell
+from automations.triggers import Direction, Trigger
+from exchange.market import Quote, Source
+from exchange.money import UsdPerBtc
+from tests.automations.test_triggers import trigger
+from tests.waiting import wait_until
+
+
+def tick(price: int, time_ms: int = 0) -> Quote:
+    return Quote(
+        price=UsdPerBtc(Decimal(price)),
+        at=datetime(2026, 8, 1, tzinfo=UTC),
+        time_ms=time_ms,
+        source=Source.STREAM,
+    )
+
+
+def between(lowest: int, highest: int) -> Range:
+    return Range(lowest=tick(lowest), highest=tick(highest), newest=tick(highest))
+
+
+def test_a_slow_reader_gets_everything_since_its_last_look_as_one_range() -> None:
+    cell = TickCell()
+    for number, price in enumerate((100, 90, 120, 110)):
+        cell.put(tick(price, number))
+
+    assert cell.take(timeout_s=0) == Range(
+        lowest=tick(90, 1), highest=tick(120, 2), newest=tick(110, 3)
+    )
+    assert cell.take(timeout_s=0) is None
+
+
+def test_a_range_begins_anew_after_each_look() -> None:
+    cell = TickCell()
+    cell.put(tick(90))
+    cell.take(timeout_s=0)
+
+    cell.put(tick(100))
+
+    assert cell.take(timeout_s=0) == Range(lowest=tick(100), highest=tick(100), newest=tick(100))
+
+
+def test_of_equal_prices_the_first_one_is_the_one_that_reached() -> None:
+    cell = TickCell()
+    for number in range(3):
+        cell.put(tick(100, number))
+
+    taken = cell.take(timeout_s=0)
+
+    assert taken == Range(lowest=tick(100, 0), highest=tick(100, 0), newest=tick(100, 2))
+
+
+def test_a_tick_wakes_the_reader_who_waits_for_it() -> None:
+    cell = TickCell()
+    taken: list[Range | None] = []
+    reader = threading.Thread(target=lambda: taken.append(cell.take(timeout_s=10)), daemon=True)
+    reader.start()
+
+    cell.put(tick(100))
+
+    reader.join(2)
+    assert taken == [between(100, 100)]
+
+
+def test_no_tick_is_lost_between_a_writer_and_a_reader() -> None:
+    cell = TickCell()
+    ticks = [tick(1000 + number * 7919 % 997, number) for number in range(3000)]
+
+    def write() -> None:
+        for each in ticks:
+            cell.put(each)
+
+    threading.Thread(target=write, daemon=True).start()
+    seen = 0
+    while seen < len(ticks):
+        taken = cell.take(timeout_s=5)
+        assert taken is not None
+        covered = [each.price for each in ticks[seen : taken.newest.time_ms + 1]]
+        assert (taken.lowest.price, taken.highest.price) == (min(covered), max(covered))
+        seen = taken.newest.time_ms + 1
+
+
+Fired = list[tuple[Trigger, Quote]]
+
+
+@pytest.fixture
+def fired() -> Fired:
+    return []
+
+
+@pytest.fixture
+def crossing(fired: Fired) -> Crossing:
+    return Crossing(lambda trigger, tick: fired.append((trigger, tick)))
+
+
+def test_a_trigger_fires_with_the_tick_that_reached_it(crossing: Crossing, fired: Fired) -> None:
+    low, high, spared = trigger(95), trigger(105, Direction.RISING), trigger(80)
+    crossing.arm(1, [low, high, spared])
+
+    assert crossing.look(between(90, 110)) == 2
+
+    assert fired == [(low, tick(90)), (high, tick(110))]
+    assert len(crossing) == 1
+
+
+def test_what_fell_and_came_back_between_two_looks_was_crossed(
+    crossing: Crossing, fired: Fired
+) -> None:
+    crossing.arm(1, [trigger(95)])
+
+    crossing.look(Range(lowest=tick(90), highest=tick(100), newest=tick(100)))
+
+    assert fired == [(trigger(95), tick(90))]
+
+
+def test_a_disarmed_account_fires_nothing_and_another_still_does(
+    crossing: Crossing, fired: Fired
+) -> None:
+    crossing.arm(1, [trigger(95, account=1)])
+    crossing.arm(2, [trigger(95, account=2)])
+    crossing.disarm(1)
+
+    crossing.look(between(90, 90))
+
+    assert [trigger.account_id for trigger, _ in fired] == [2]
+
+
+def test_arming_need_not_wait_for_a_slow_queue() -> None:
+    firing, go_on = threading.Event(), threading.Event()
+
+    def slowly(_trigger: Trigger, _tick: Quote) -> None:
+        firing.set()
+        go_on.wait(10)
+
+    crossing = Crossing(slowly)
+    crossing.arm(1, [trigger(95)])
+    looking = threading.Thread(target=lambda: crossing.look(between(90, 90)), daemon=True)
+    looking.start()
+    assert firing.wait(5)
+
+    armed = threading.Thread(target=lambda: crossing.arm(1, [trigger(80)]), daemon=True)
+    armed.start()
+    armed.join(2)
+
+    assert not armed.is_alive()
+    assert len(crossing) == 1
+    go_on.set()
+    wait_until(lambda: not looking.is_alive(), within_s=2, what="the look ends")
+
+
+def test_one_may_arm_while_another_looks(crossing: Crossing, fired: Fired) -> None:
+    """Each armed trigger fires exactly once, whoever comes first."""
+    accounts = range(200)
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            crossing.look(between(90, 110))
+
+    looking = [threading.Thread(target=look, daemon=True) for _ in range(2)]
+    for thread in looking:
+        thread.start()
+    for account in accounts:
+        crossing.arm(account, [trigger(95, account=account)])
+    wait_until(lambda: len(crossing) == 0, within_s=5, what="everything fired")
+    stop.set()
+    for thread in looking:
+        thread.join(5)
+
+    assert sorted(trigger.account_id for trigger, _ in fired) == list(accounts)
