@@ -6,13 +6,15 @@ from typing import Any, Final
 
 from tornado.web import RequestHandler
 
+from exchange.money import Sats
 from exchange.simulator import codec
 from exchange.simulator.engine.market import checked_price
 from exchange.simulator.engine.refused import Refused
 from exchange.simulator.faults import Fault, Kind
 from exchange.simulator.paper import Paper
+from exchange.simulator.rest import payloads
 from exchange.simulator.rest.answers import ApiError, bad_request
-from exchange.simulator.rest.params import Params
+from exchange.simulator.rest.params import MOST_SATS, Params
 
 MOST_HITS: Final = 1_000_000
 
@@ -65,6 +67,45 @@ class PriceDoor(ControlDoor):
     def post(self) -> None:
         self.paper.move(checked_price(self.params().number("price")))
         self.send({"price": self.paper.venue.market.price})
+
+
+class FundingDoor(ControlDoor):
+    """Settles funding at once, at another rate if the body names one."""
+
+    def post(self) -> None:
+        params = self.params()
+        if params.has("rate"):
+            self.paper.venue.market.funding_rate = params.number("rate", least=-1)
+        settlement = self.paper.settle_funding()
+        self.send(payloads.settlement(settlement))
+
+
+class DepositDoor(ControlDoor):
+    """Pays sats into an account, as if someone had paid its invoice."""
+
+    def post(self) -> None:
+        params = self.params()
+        account = self.paper.venue.account_with_key(params.text("account"))
+        if account is None:
+            raise bad_request("There is no account with this key")
+        amount = Sats(params.integer("amount", least=1, most=MOST_SATS))
+        account.movements.pay(amount, self.paper.now_us() // 1000)
+        self.paper.publish()
+        self.send({"balance": account.wallet.balance})
+
+
+class AnnouncementDoor(ControlDoor):
+    """Announces to every listener; a body of an id alone takes an announcement back."""
+
+    def post(self) -> None:
+        params = self.params()
+        announcement: dict[str, object] = {"id": params.text("id")}
+        if params.has("title"):
+            announcement["title"] = params.text("title")
+            announcement["message"] = params.text("message", most=2000)
+            announcement["link"] = params.text("link") if params.has("link") else None
+        self.paper.announce(announcement)
+        self.send(announcement)
 
 
 class FaultsDoor(ControlDoor):

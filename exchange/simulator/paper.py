@@ -2,16 +2,21 @@
 
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from exchange.auth import Credentials
 from exchange.money import Sats, UsdPerBtc
 from exchange.simulator.engine import account as accounts
 from exchange.simulator.engine import events
+from exchange.simulator.engine.chart import Range, begin_of
+from exchange.simulator.engine.events import Event
+from exchange.simulator.engine.funding import Settlement
 from exchange.simulator.engine.market import next_funding_ms
 from exchange.simulator.engine.venue import Venue
 from exchange.simulator.faults import Faults
 from exchange.simulator.ledger import Ledger, Tick, WriteRecord
+from exchange.simulator.prices import past
 from exchange.simulator.rest.access import Gate, Incoming
 from exchange.simulator.rest.service import Outcome, RestService
 from exchange.simulator.settings import Settings
@@ -33,11 +38,7 @@ class Paper:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.venue = Venue(
-            price=settings.start_price,
-            half_spread=settings.half_spread,
-            new_id=lambda: str(uuid.uuid4()),
-        )
+        self.venue = _venue(settings, self.now_us() // 1000)
         self.accounts = [self._new_account(number) for number in range(1, settings.accounts + 1)]
         self.hub = Hub()
         self.ledger = Ledger()
@@ -71,9 +72,27 @@ class Paper:
     def publish(self) -> None:
         self.hub.publish(self.venue.take_events())
 
-    def publish_ticker(self) -> None:
-        market, now_ms = self.venue.market, self.now_us() // 1000
+    def every_second(self) -> None:
+        """Settle funding where it is due, and push what is pushed once a second."""
+        now_ms = self.now_us() // 1000
+        self.venue.settle_funding_when_due(now_ms)
+        self.publish()
+        market = self.venue.market
         self.hub.publish([events.ticker(market, now_ms, next_funding_ms(now_ms))])
+        self.hub.publish([events.buckets(market, now_ms)])
+        for range_ in Range:
+            if self.hub.is_heard(events.OHLC + range_):
+                self.hub.publish([events.ohlc(range_, next(self.venue.candles(range_, now_ms)))])
+
+    def settle_funding(self) -> Settlement:
+        """Settle funding now, whatever the time."""
+        settlement = self.venue.settle_funding(self.now_us() // 1000)
+        self.publish()
+        return settlement
+
+    def announce(self, announcement: Mapping[str, object]) -> None:
+        """Tell every listener of an announcement, or with an id alone that it is gone (5.5)."""
+        self.hub.publish([Event(topic=events.ANNOUNCEMENTS, data=announcement)])
 
     def record(self, request: Incoming, outcome: Outcome, status: int | None) -> None:
         """Note a write in the ledger; `status` is None where the answer was cut off."""
@@ -106,5 +125,22 @@ class Paper:
             balance=self.settings.balance,
             scopes=self.settings.scopes,
             fee_tier=self.settings.fee_tier,
+            now_ms=self.now_us() // 1000,
         )
         return PaperAccount(credentials=identity.credentials, balance=self.settings.balance)
+
+
+def _venue(settings: Settings, now_ms: int) -> Venue:
+    """Return a market that opens now, with a past that leads to its first price."""
+    seed, price = settings.seed, settings.start_price
+    this_minute_ms = begin_of(Range.M1, now_ms)
+    venue = Venue(
+        price=price,
+        half_spread=settings.half_spread,
+        new_id=lambda: str(uuid.uuid4()),
+        now_ms=now_ms,
+        past=lambda: past.candles(seed, this_minute_ms, price),
+    )
+    venue.market.funding_rate = settings.funding_rate
+    venue.market.settlements = past.settlements(seed, now_ms, price, settings.funding_rate)
+    return venue

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from exchange.money import Sats, UsdPerBtc
+from exchange.simulator.engine.funding import Settlement
 from exchange.simulator.engine.market import checked_price
 from exchange.simulator.faults import Fault, Kind
 from exchange.simulator.ledger import Tick, WriteRecord
@@ -74,6 +75,16 @@ class Simulator:
 
     def price(self) -> UsdPerBtc:
         return self._do(lambda: self._server.paper.venue.market.price)
+
+    def settle_funding(self, rate: Decimal | str | None = None) -> Settlement:
+        """Settle funding now, at another rate if given; it stays the rate of the market."""
+
+        def settle() -> Settlement:
+            if rate is not None:
+                self._server.paper.venue.market.funding_rate = Decimal(rate)
+            return self._server.paper.settle_funding()
+
+        return self._do(settle)
 
     def balance(self, number: int = 0) -> Sats:
         """Return the free balance of an account as the engine has it, without a request."""

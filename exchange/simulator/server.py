@@ -89,6 +89,9 @@ class Server:
                 ("/ledger", control.LedgerDoor, arguments),
                 ("/ticks", control.TicksDoor, arguments),
                 ("/price", control.PriceDoor, arguments),
+                ("/funding", control.FundingDoor, arguments),
+                ("/deposit", control.DepositDoor, arguments),
+                ("/announcement", control.AnnouncementDoor, arguments),
                 ("/faults", control.FaultsDoor, arguments),
             ],
             log_function=_log_nothing,
@@ -97,7 +100,7 @@ class Server:
     async def _every_second(self) -> None:
         while True:
             await asyncio.sleep(TICKER_EVERY_S)
-            self.paper.publish_ticker()
+            self.paper.every_second()
             self._lobby.close_idle(self.paper.moment().monotonic_s)
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from exchange.money import Sats, UsdPerBtc
 from exchange.simulator.engine.account import TRADING_SCOPES, Scope
+from exchange.simulator.engine.market import FUNDING_RATE
 from exchange.simulator.windows import REST_GRACE_S, Rate
 
 _FIVE_A_SECOND: Final = Rate(most=5, window_s=1 - REST_GRACE_S)
@@ -52,6 +53,8 @@ class Settings:
     speed: float | None = None
     """How many times faster than real time; None is 1 for the synthetic walk and 60 for a file."""
     start_price: UsdPerBtc = _START_PRICE
+    funding_rate: Decimal = FUNDING_RATE
+    """Of every settlement; positive makes longs pay."""
     scopes: frozenset[Scope] = TRADING_SCOPES
     """What every key may do."""
     fee_tier: int = 0

@@ -8,7 +8,9 @@ from enum import StrEnum
 from typing import Final
 
 from exchange.auth import Credentials
+from exchange.simulator.engine.cross import CrossBook
 from exchange.simulator.engine.isolated import IsolatedBook
+from exchange.simulator.engine.movements import Movements
 from exchange.simulator.engine.wallet import Wallet
 
 
@@ -58,6 +60,8 @@ class Account:
     fee_tier: int
     wallet: Wallet
     isolated: IsolatedBook
+    cross: CrossBook
+    movements: Movements
 
     @property
     def id(self) -> str:

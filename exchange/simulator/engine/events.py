@@ -5,13 +5,25 @@ from dataclasses import dataclass
 from typing import Final
 
 from exchange.money import UsdPerBtc
+from exchange.simulator.engine.chart import Candle, Range
+from exchange.simulator.engine.funding import FundingFee, Settlement
 from exchange.simulator.engine.market import Market
 from exchange.simulator.engine.trade import Exit, Trade
 
 PAIR: Final = "btc_usd"
 LAST_PRICE: Final = "futures/inverse/btc_usd/lastPrice"
 TICKER: Final = "futures/inverse/btc_usd/ticker"
+INDEX: Final = "futures/inverse/btc_usd/index"
+BUCKETS: Final = "futures/inverse/btc_usd/buckets"
+FUNDING: Final = "futures/inverse/btc_usd/funding"
+OHLC: Final = "futures/inverse/btc_usd/ohlc/"
+"""Followed by a range of candles."""
+ANNOUNCEMENTS: Final = "announcements"
 ISOLATED_TRADES: Final = "futures/inverse/btc_usd/isolated/trades"
+CROSS_ORDERS: Final = "futures/inverse/btc_usd/cross/orders"
+CROSS_POSITION: Final = "futures/inverse/btc_usd/cross/position"
+DEPOSITS: Final = "wallet/deposit"
+WITHDRAWALS: Final = "wallet/withdrawal"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,10 +39,44 @@ def price_moved(price: UsdPerBtc, at_ms: int) -> Event:
     return Event(topic=LAST_PRICE, data={"time": at_ms, "lastPrice": price})
 
 
+def index_moved(price: UsdPerBtc, at_ms: int) -> Event:
+    return Event(topic=INDEX, data={"time": at_ms, "index": price})
+
+
+def funding_settled(settlement: Settlement) -> Event:
+    current = {"rate": settlement.rate, "time": settlement.time_ms}
+    return Event(topic=FUNDING, data={"pair": PAIR, "current": current})
+
+
 def ticker(market: Market, at_ms: int, next_funding_ms: int) -> Event:
     funding = {"rate": market.funding_rate, "time": next_funding_ms}
     data = {"time": at_ms, "lastPrice": market.price, "index": market.price, "funding": funding}
     return Event(topic=TICKER, data=data)
+
+
+def buckets(market: Market, at_ms: int) -> Event:
+    rungs = [
+        {
+            "minSize": bucket.min_size,
+            "maxSize": bucket.max_size,
+            "askPrice": bucket.ask,
+            "bidPrice": bucket.bid,
+        }
+        for bucket in market.ladder()
+    ]
+    return Event(topic=BUCKETS, data={"time": at_ms, "buckets": rungs})
+
+
+def ohlc(range_: Range, candle: Candle) -> Event:
+    data = {
+        "time": candle.time_ms,
+        "open": candle.open,
+        "high": candle.high,
+        "low": candle.low,
+        "close": candle.close,
+        "volume": candle.volume,
+    }
+    return Event(topic=OHLC + range_, data=data)
 
 
 def trade_created(account: str, trade: Trade, event: str) -> Event:
@@ -69,6 +115,18 @@ def trade_ended(account: str, trade: Trade, exit_: Exit) -> Event:
 def trade_canceled(account: str, trade: Trade) -> Event:
     fields = {"id": trade.id, "closedAt": trade.closed_at_ms, "clientId": trade.client_id}
     return _isolated(account, "canceled", fields)
+
+
+def trade_funded(account: str, trade: Trade, fee: FundingFee) -> Event:
+    fields = {
+        "id": trade.id,
+        "margin": trade.margin,
+        "liquidationPrice": trade.liquidation,
+        "fundingFee": fee.fee,
+        "fundedAt": fee.time_ms,
+        "clientId": trade.client_id,
+    }
+    return _isolated(account, "funding", fields)
 
 
 def _isolated(account: str, event: str, trade: Mapping[str, object]) -> Event:

@@ -9,11 +9,13 @@ from exchange import formulas
 from exchange.money import Sats, UsdPerBtc
 from exchange.simulator.engine import events, stops
 from exchange.simulator.engine.events import Event
+from exchange.simulator.engine.funding import FundingFee, Settlement
+from exchange.simulator.engine.margin import cashed_in, with_margin
 from exchange.simulator.engine.market import Market
 from exchange.simulator.engine.opening import NewTrade, planned
 from exchange.simulator.engine.refused import Refused
 from exchange.simulator.engine.settlement import exit_in, fills, trailed
-from exchange.simulator.engine.trade import Exit, OrderType, State, Trade
+from exchange.simulator.engine.trade import MAX_LEVERAGE, Exit, OrderType, State, Trade
 from exchange.simulator.engine.wallet import Wallet
 
 MOST_TRADES: Final = 50
@@ -41,6 +43,7 @@ class IsolatedBook:
         self._emit = emit
         self._live: dict[str, Trade] = {}
         self._ended: dict[str, Trade] = {}
+        self._funding: list[FundingFee] = []
 
     def listed(self, state: State) -> list[Trade]:
         """Return the trades in a state, the newest first (created, or ended where they have)."""
@@ -83,7 +86,14 @@ class IsolatedBook:
         if trade.margin + amount > formulas.largest_margin(trade.quantity, trade.price):
             raise Refused("Leverage would fall below 1")
         self._wallet.take(amount)
-        return self._keep(_with_margin(trade, Sats(trade.margin + amount)))
+        return self._keep(with_margin(trade, Sats(trade.margin + amount)))
+
+    def cash_in(self, trade_id: str, amount: Sats) -> Trade:
+        """Take sats out of a running trade, profit first; no event tells of it (5.9)."""
+        trade = self._running(trade_id)
+        changed = cashed_in(trade, amount, market=self._market.price)
+        self._wallet.give(amount)
+        return self._keep(changed)
 
     def set_stoploss(self, trade_id: str, value: Decimal, *, trailing: bool) -> Trade:
         """Set a fixed or trailing stop, or remove it with 0; no event tells of it (5.9)."""
@@ -111,6 +121,34 @@ class IsolatedBook:
                 # The rest of the same step may already end what its first part began.
                 self._step(self._fill(trade, trade.price, now_ms), trade.price, now, now_ms)
 
+    def fund(self, settlement: Settlement) -> None:
+        """Let every running trade pay funding from its margin, or receive it on the balance (6.5)."""
+        for trade in self.listed(State.RUNNING):
+            self._fund(trade, settlement)
+
+    def funding_fees(self) -> list[FundingFee]:
+        """Return what was paid, the newest first."""
+        return self._funding[::-1]
+
+    def _fund(self, trade: Trade, settlement: Settlement) -> None:
+        fee = formulas.funding_fee(trade.side, trade.quantity, settlement.fixing, settlement.rate)
+        self._funding.append(
+            FundingFee(fee=fee, settlement=settlement.id, time_ms=settlement.time_ms, trade=trade.id)
+        )
+        self._wallet.give(max(0, -fee))
+        margin = Sats(trade.margin - max(0, fee))
+        funded = replace(trade, sum_funding_fees=Sats(trade.sum_funding_fees + fee))
+        if margin * MAX_LEVERAGE < formulas.notional(trade.quantity, trade.price):
+            # Beyond the highest leverage no trade may run: it is closed at the market (6.11).
+            price = self._market.execution_price(trade.side.opposite, trade.quantity)
+            self._end(replace(funded, margin=margin), Exit.BY_USER, price, settlement.time_ms)
+            return
+        if fee > 0:
+            funded = with_margin(funded, margin)
+        self._keep(funded)
+        self._emit(events.trade_funded(self._account, funded, self._funding[-1]))
+        self._step(funded, self._market.price, self._market.price, settlement.time_ms)
+
     def _step(self, trade: Trade, before: UsdPerBtc, now: UsdPerBtc, now_ms: int) -> None:
         exit_ = exit_in(trade, before, now)
         if exit_ is not None:
@@ -119,6 +157,7 @@ class IsolatedBook:
             self._keep(trailed(trade, now))
 
     def _fill(self, trade: Trade, market: UsdPerBtc, now_ms: int) -> Trade:
+        self._market.traded(trade.quantity)
         fee = formulas.fee(trade.quantity, trade.price, self._fee_rate)
         filled = replace(
             trade,
@@ -137,6 +176,7 @@ class IsolatedBook:
         else:
             profit = trade.profit_sats(price)
             fee = formulas.fee(trade.quantity, price, self._fee_rate)
+        self._market.traded(trade.quantity)
         self._wallet.give(trade.locked - fee + profit)
         closed = replace(
             trade,
@@ -176,12 +216,3 @@ class IsolatedBook:
     def _retire(self, trade: Trade) -> None:
         del self._live[trade.id]
         self._ended[trade.id] = trade
-
-
-def _with_margin(trade: Trade, margin: Sats) -> Trade:
-    return replace(
-        trade,
-        margin=margin,
-        leverage=formulas.leverage_of(trade.quantity, trade.price, margin),
-        liquidation=trade.liquidation_with(margin),
-    )

@@ -6,6 +6,7 @@ from typing import Final
 
 from exchange.formulas import Side
 from exchange.money import MAX_PRICE, MIN_PRICE, Usd, UsdPerBtc, is_on_grid
+from exchange.simulator.engine.funding import Settlement
 from exchange.simulator.engine.refused import Refused
 from exchange.simulator.engine.trade import MAX_QUANTITY
 
@@ -41,6 +42,18 @@ class Market:
         self.price = price
         self.half_spread = half_spread
         self.funding_rate = FUNDING_RATE
+        self._volume = 0
+        self.settlements: list[Settlement] = []
+        """Of funding, the oldest first."""
+
+    def traded(self, quantity: Usd) -> None:
+        """Count contracts that changed hands."""
+        self._volume += quantity
+
+    def take_volume(self) -> int:
+        """Return the contracts that changed hands since the last call."""
+        volume, self._volume = self._volume, 0
+        return volume
 
     def ladder(self) -> list[Bucket]:
         return [
@@ -58,7 +71,8 @@ class Market:
         for bucket in self.ladder():
             if quantity <= bucket.max_size:
                 return bucket.execution(side)
-        raise Refused(f"Quantity must be at most {MAX_QUANTITY}")
+        # Only the close of a whole cross position is larger than any order may be.
+        return self.ladder()[-1].execution(side)
 
 
 def next_funding_ms(now_ms: int) -> int:

@@ -9,12 +9,12 @@ from exchange.money import Sats, Usd
 from exchange.simulator.engine.account import Scope
 from exchange.simulator.engine.opening import NewTrade
 from exchange.simulator.engine.trade import MAX_QUANTITY, OrderType, State, Trade
+from exchange.simulator.rest import payloads
 from exchange.simulator.rest.answers import bad_request
 from exchange.simulator.rest.endpoints import Call, Done, Read, Routes, Write
 from exchange.simulator.rest.paging import page
-from exchange.simulator.rest.params import Params
+from exchange.simulator.rest.params import MOST_SATS, Params
 
-_MOST_SATS = 2_100_000_000_000_000
 _BASE = "/v3/futures/isolated"
 
 
@@ -59,7 +59,7 @@ def _mode(params: Params, name: str) -> StopMode:
 
 
 def _amount(params: Params, name: str) -> int:
-    return params.integer(name, least=1, most=_MOST_SATS)
+    return params.integer(name, least=1, most=MOST_SATS)
 
 
 def _close(call: Call) -> Done:
@@ -81,6 +81,20 @@ def _add_margin(call: Call) -> Done:
     amount = _amount(call.params, "amount")
     trade = call.account.isolated.add_margin(call.params.text("id"), Sats(amount))
     return _done(call, trade, f"margin +{amount}")
+
+
+def _cash_in(call: Call) -> Done:
+    amount = _amount(call.params, "amount")
+    trade = call.account.isolated.cash_in(call.params.text("id"), Sats(amount))
+    return _done(call, trade, f"cash-in {amount}")
+
+
+def _funding_fees(call: Call) -> object:
+    fees = call.account.isolated.funding_fees()
+    if call.params.has("tradeId"):
+        trade_id = call.params.text("tradeId")
+        fees = [fee for fee in fees if fee.trade == trade_id]
+    return page(fees, call.params, time_ms=lambda fee: fee.time_ms, render=payloads.funding_fee)
 
 
 def _set_stoploss(call: Call) -> Done:
@@ -147,6 +161,8 @@ ROUTES: Routes = {
     ("POST", f"{_BASE}/trade/cancel"): _write(_cancel),
     ("POST", f"{_BASE}/trades/cancel-all"): _write(_cancel_all),
     ("POST", f"{_BASE}/trade/add-margin"): _write(_add_margin),
+    ("POST", f"{_BASE}/trade/cash-in"): _write(_cash_in),
+    ("GET", f"{_BASE}/funding-fees"): _read(_funding_fees),
     ("PUT", f"{_BASE}/trade/stoploss"): _write(_set_stoploss),
     ("DELETE", f"{_BASE}/trade/stoploss"): _write(_remove_stoploss),
     ("PUT", f"{_BASE}/trade/takeprofit"): _write(_set_takeprofit),

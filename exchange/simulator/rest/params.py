@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
-from typing import TypeVar
+from typing import Final, TypeVar
 from urllib.parse import parse_qsl
 
 from exchange.simulator import codec
 from exchange.simulator.rest.answers import bad_request
+
+MOST_SATS: Final = 2_100_000_000_000_000
+"""All there will ever be."""
 
 Choice = TypeVar("Choice", bound=StrEnum)
 

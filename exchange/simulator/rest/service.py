@@ -6,13 +6,18 @@ from dataclasses import dataclass, field
 from exchange.simulator import codec
 from exchange.simulator.engine.refused import Refused
 from exchange.simulator.engine.venue import Venue
-from exchange.simulator.rest import isolated, public
+from exchange.simulator.rest import account, cross, isolated, public
 from exchange.simulator.rest.access import Gate, Incoming
 from exchange.simulator.rest.answers import Answer, ApiError, bad_request, not_found
 from exchange.simulator.rest.endpoints import Call, Done, Endpoint, Public, PublicCall, Routes, Write
 from exchange.simulator.rest.params import Params
 
-ROUTES: Routes = {**public.ROUTES, **isolated.ROUTES}
+ROUTES: Routes = {
+    **public.ROUTES,
+    **account.ROUTES,
+    **isolated.ROUTES,
+    **cross.ROUTES,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +56,9 @@ class RestService:
             params = params_of(request)
             call = PublicCall(venue=self._venue, params=params, now_ms=request.now_ms)
             return _ok(endpoint.run(call), params)
-        account = self._gate.admit(request, endpoint.scope)
+        owner = self._gate.admit(request, endpoint.scope)
         params = params_of(request)
-        private = Call(venue=self._venue, account=account, params=params, now_ms=request.now_ms)
+        private = Call(venue=self._venue, account=owner, params=params, now_ms=request.now_ms)
         if isinstance(endpoint, Write):
             done = endpoint.run(private)
             return _ok(done.answer, params, done)

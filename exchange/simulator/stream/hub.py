@@ -25,6 +25,10 @@ class Hub:
     def leave(self, listener: Listener, topic: str, account: str | None) -> None:
         self._listeners.get((topic, account), {}).pop(listener, None)
 
+    def is_heard(self, topic: str) -> bool:
+        """Whether anyone has subscribed to a public topic."""
+        return bool(self._listeners.get((topic, None)))
+
     def publish(self, happened: Iterable[Event]) -> None:
         for event in happened:
             listeners = self._listeners.get((event.topic, event.account))
