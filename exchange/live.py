@@ -4,25 +4,20 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from datetime import datetime, timedelta
 from typing import Final, cast
 
 from redis import Redis
 
-from exchange.errors import OperatorNeededError
-from exchange.fields import parse
-from exchange.market import Quote, Source
-from exchange.money import UsdPerBtc
+from exchange.entries import micros, positions_of, positions_text, quote_of, quote_text
+from exchange.market import Quote
 from exchange.position import PositionsSnapshot
 from exchange.reach import Reach, connect
-from exchange.wire import running_trades, running_trades_text
 
 __all__ = ["LiveView", "View", "connect", "is_fresh"]
 
 logger = logging.getLogger(__name__)
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _KEPT_S: Final = 120
 """Entries vanish by themselves; no reader may want one older."""
 _SKEW: Final = timedelta(seconds=1)
@@ -30,8 +25,9 @@ _SKEW: Final = timedelta(seconds=1)
 
 _PUT_NEWER: Final = """
 local stored = redis.call('GET', KEYS[1])
-if stored and tonumber(string.match(stored, '^%d+')) > tonumber(ARGV[1]) then return 0 end
-redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. ARGV[2], 'EX', ARGV[3])
+local stored_at = stored and tonumber(string.match(stored, '^%d+') or '')
+if stored_at and stored_at > tonumber(ARGV[1]) then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 return 1
 """
 """An older value never replaces a newer one, whoever comes last."""
@@ -78,16 +74,14 @@ class LiveView:
         self._put_newer = redis.register_script(_PUT_NEWER)
 
     def put_price(self, network: str, quote: Quote) -> None:
-        self._put(_price_key(network), quote.at, f"{quote.source} {quote.time_ms} {quote.price}")
+        self._put(_price_key(network), quote.at, quote_text(quote))
 
     def put_positions(self, account_id: int, snapshot: PositionsSnapshot) -> None:
-        trades = running_trades_text(snapshot.positions)
-        head = f"{snapshot.source} {_micros(snapshot.fresh_at)}"
-        self._put(_positions_key(account_id), snapshot.at, f"{head} {trades}")
+        self._put(_positions_key(account_id), snapshot.at, positions_text(snapshot))
 
     def outdate(self, account_id: int, *, before: datetime) -> None:
         """Make positions seen before that moment unknown: the account was just changed."""
-        self._put(_floor_key(account_id), before, "")
+        self._put(_floor_key(account_id), before, str(micros(before)))
 
     def price(self, network: str, *, max_age_s: float, now: datetime) -> Quote | None:
         quote = self.read(network, None).quote
@@ -113,13 +107,13 @@ class LiveView:
                 quote=_quote(texts[0]) if network is not None else None,
                 positions=_positions(*texts[-2:]) if account_id is not None else None,
             )
-        except (ValueError, ArithmeticError, OperatorNeededError) as error:
+        except (ValueError, KeyError, ArithmeticError) as error:
             # Written by another version of ours, say: unknown, until a new value comes.
             logger.warning("live view unreadable", extra={"why": str(error)})
             return View()
 
     def _put(self, key: str, at: datetime, text: str) -> None:
-        self._reach.call(lambda: self._put_newer(keys=[key], args=[_micros(at), text, _KEPT_S]))
+        self._reach.call(lambda: self._put_newer(keys=[key], args=[micros(at), text, _KEPT_S]))
 
     def _get(self, keys: Sequence[str]) -> list[str | None] | None:
         found = cast(
@@ -142,35 +136,11 @@ def _floor_key(account_id: int) -> str:
     return f"live:{account_id}:floor"
 
 
-def _micros(at: datetime) -> int:
-    return (at - _EPOCH) // timedelta(microseconds=1)
-
-
-def _moment(micros: str) -> datetime:
-    return _EPOCH + timedelta(microseconds=int(micros))
-
-
 def _quote(text: str | None) -> Quote | None:
-    if text is None:
-        return None
-    at, source, time_ms, price = text.split(" ")
-    return Quote(
-        price=UsdPerBtc(Decimal(price)),
-        at=_moment(at),
-        time_ms=int(time_ms),
-        source=Source(source),
-    )
+    return None if text is None else quote_of(text)
 
 
 def _positions(text: str | None, floor: str | None) -> PositionsSnapshot | None:
-    if text is None:
+    if text is None or (floor is not None and int(text.partition(" ")[0]) < int(floor)):
         return None
-    at, source, fresh_at, trades = text.split(" ", 3)
-    if floor is not None and int(at) < int(floor):
-        return None
-    return PositionsSnapshot(
-        positions=running_trades(parse(trades, "live view"), "live view"),
-        at=_moment(at),
-        source=Source(source),
-        confirmed_at=_moment(fresh_at) if fresh_at != at else None,
-    )
+    return positions_of(text)

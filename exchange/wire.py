@@ -1,12 +1,12 @@
 """The exchange's field names of REST v3: JSON documents to values, values to request bodies."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 from typing import Final, Protocol, TypeVar
 
 from exchange.account import AccountState
-from exchange.fields import Fields, Scalar, iso_text, json_text, objects, unreadable
+from exchange.fields import Fields, Scalar, json_text, objects, unreadable
 from exchange.formulas import Side
 from exchange.market import Step, Ticker
 from exchange.money import Sats
@@ -195,38 +195,6 @@ def new_trade_body(trade: NewTrade) -> str:
         "clientId": trade.client_id,
     }
     return json_text({name: value for name, value in wanted.items() if value is not None})
-
-
-def running_trades_text(positions: Sequence[Position]) -> str:
-    """Return positions in the exchange's own words, so that `running_trades` reads them back."""
-    return "[" + ",".join(_running_trade_text(each) for each in positions) + "]"
-
-
-def _running_trade_text(position: Position) -> str:
-    return json_text(
-        {
-            "id": position.id,
-            "side": position.side,
-            "quantity": position.quantity,
-            "price": position.entry,
-            "margin": position.margin,
-            "maintenanceMargin": position.maintenance_margin,
-            "liquidation": position.liquidation,
-            "leverage": position.leverage,
-            "stoploss": position.stoploss,
-            "takeprofit": position.takeprofit,
-            "filledAt": iso_text(position.filled_at) if position.filled_at else None,
-            "clientId": position.client_id,
-            "stoplossTrailingDistance": position.trailing,
-            "sumFundingFees": position.funding_fees,
-            "sumCashInPl": position.cashed_in,
-            "sumCashInMargin": 0,
-            "open": False,
-            "running": True,
-            "closed": False,
-            "canceled": False,
-        }
-    )
 
 
 def _id(fields: Fields) -> PositionId:

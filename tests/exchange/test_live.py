@@ -79,6 +79,29 @@ def test_a_value_is_fresh_by_its_age(age_s: float, *, fresh: bool) -> None:
     assert is_fresh(held, max_age_s=5, now=NOW) is fresh
 
 
+def test_positions_of_every_shape_are_read_back_the_same(live: LiveView) -> None:
+    full = documents.running_trade(
+        id="b",
+        side="sell",
+        leverage=Decimal("9.600023400000001"),
+        stoploss=Decimal("95000.5"),
+        takeprofit=1,
+        stoplossTrailingDistance=Decimal("0.02"),
+        sumFundingFees=-7,
+        sumCashInPl=5,
+    )
+    bare = documents.running_trade(id="c", filledAt=None, clientId=None)
+    held = replace(snapshot(), positions=tuple(one(position)(each, "here") for each in (full, bare)))
+    live.put_positions(7, held)
+    assert live.read(None, 7).positions == held
+
+
+def test_a_new_value_replaces_one_we_cannot_read(live: LiveView, redis: Redis) -> None:
+    redis.set("live:paper:price", "garbage")
+    live.put_price("paper", quote())
+    assert live.read("paper", None).quote == quote()
+
+
 def test_readers_get_nothing_older_than_asked_for(live: LiveView) -> None:
     live.put_price("paper", quote())
     live.put_positions(7, snapshot())
@@ -137,8 +160,10 @@ def test_entries_vanish_by_themselves(live: LiveView, redis: Redis) -> None:
     assert all(0 < redis.ttl(key) <= 120 for key in keys)
 
 
-@pytest.mark.parametrize("garbage", [b"", b"x", b"1 stream", b"1 other 5 6", b"1 stream a b"])
-def test_an_entry_we_cannot_read_is_unknown(live: LiveView, redis: Redis, garbage: bytes) -> None:
+@pytest.mark.parametrize(
+    "garbage", ["", "x", "1 stream", "1 other 5 6", "1 stream a b", "1 rest 2 [[1]]", "1 rest 2 {}x"]
+)
+def test_an_entry_we_cannot_read_is_unknown(live: LiveView, redis: Redis, garbage: str) -> None:
     redis.set("live:paper:price", garbage)
     redis.set("live:7:positions", garbage)
     assert live.read("paper", 7) == View()

@@ -144,15 +144,6 @@ def test_a_ticker_tells_the_ladder() -> None:
     assert (second.ask, second.bid) == (None, None)
 
 
-def test_positions_written_in_the_exchange_s_words_read_back_the_same() -> None:
-    positions = (
-        read_running(leverage=9.600023400000001, stoploss=95000.5, stoplossTrailingDistance=0.02),
-        read_running(id="b", side="sell", filledAt=None, clientId=None, sumFundingFees=-7),
-    )
-    text = wire.running_trades_text(positions)
-    assert wire.running_trades(parse(text, WHERE), WHERE) == positions
-
-
 def order(**changed: Any) -> NewTrade:
     fields: dict[str, Any] = {"side": Side.BUY, "leverage": Decimal(10), "quantity": Usd(1)}
     return NewTrade(**(fields | changed))

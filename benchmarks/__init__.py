@@ -1,0 +1,1 @@
+"""Benchmarks: never part of the tests; each prints one JSON line."""
