@@ -59,8 +59,10 @@ def test_a_stack_is_ready_once_every_part_is(
         "beat": "no answer",
     }
     with ExitStack() as parts:
-        parts.enter_context(_running(*_CELERY, "worker", "-c", "1", variables=services))
         parts.enter_context(_running(*_CELERY, "beat", "--pidfile=", variables=services))
+        wait_until(lambda: _parts(web)["beat"] == "ready", within_s=20, what="beat answers")
+        assert _parts(web)["worker"] == "no answer"
+        parts.enter_context(_running(*_CELERY, "worker", "-c", "1", variables=services))
         with redis.Redis.from_url(redis_url) as client:
             client.set(STREAM_HEARTBEAT, "1", ex=60)
 
