@@ -14,12 +14,21 @@ from itertools import pairwise
 
 import pytest
 
+from exchange import topics
 from exchange.auth import Credentials
 from exchange.config import PUBLIC_ENDPOINTS, Endpoints, Network
+from exchange.cross import CrossOrderState, CrossOrderType, NewCrossOrder
 from exchange.errors import KeyRefusedError, RejectedError
-from exchange.events import PriceTick, StreamEvent, TickerUpdate
+from exchange.events import (
+    BadFrame,
+    CrossOrderEvent,
+    CrossPositionEvent,
+    PriceTick,
+    StreamEvent,
+    TickerUpdate,
+)
 from exchange.formulas import Side
-from exchange.market import Source
+from exchange.market import CandleRange, Source
 from exchange.money import Sats, Usd, UsdPerBtc
 from exchange.paging import Span
 from exchange.position import Position, PositionId
@@ -48,13 +57,13 @@ class Venue:
 
 @contextmanager
 def listening(
-    venue: Venue, credentials: Credentials | None, topics: list[str]
+    venue: Venue, credentials: Credentials | None, wanted: list[str]
 ) -> Iterator[tuple[StreamSession, list[StreamEvent]]]:
     events: list[StreamEvent] = []
     session = StreamSession(
         venue.endpoints.stream_url,
         credentials,
-        topics,
+        wanted,
         events.append,
         ca_file=venue.endpoints.ca_file,
     )
@@ -104,6 +113,21 @@ class ReadingContract:
         assert quote.source is Source.REST
         assert before <= quote.at <= datetime.now(UTC)
 
+    def test_candles_come_newest_first_each_once(self, public: RestClient) -> None:
+        until = datetime.now(UTC)
+        candles = public.market.candles(Span(since=until - 30 * MINUTE, until=until))
+        assert all(later.time > earlier.time for later, earlier in pairwise(candles))
+        assert all(each.low <= min(each.open, each.close) for each in candles)
+        assert all(each.high >= max(each.open, each.close) for each in candles)
+
+    def test_every_candle_range_is_known(self, public: RestClient) -> None:
+        for each in (CandleRange.HOUR, CandleRange.MONTHS_3):
+            public.market.candles(Span(most=1), each=each)
+
+    def test_funding_settlements_come_newest_first(self, public: RestClient) -> None:
+        settlements = public.market.funding_settlements(Span(most=5))
+        assert all(later.time > earlier.time for later, earlier in pairwise(settlements))
+
     def test_the_account_is_sound(self, rest: RestClient) -> None:
         assert rest.account().balance >= 0
 
@@ -112,6 +136,15 @@ class ReadingContract:
         rest.open_trades()
         rest.closed_trades(Span(most=5))
         rest.canceled_trades(Span(most=5))
+        rest.funding_fees(Span(most=5))
+
+    def test_the_cross_regime_can_be_read(self, rest: RestClient) -> None:
+        position = rest.cross.position()
+        assert (position.side is None) == (position.quantity == 0)
+        rest.cross.open_orders()
+        rest.cross.filled_orders(Span(most=5))
+        rest.cross.transfers(Span(most=5))
+        rest.cross.funding_fees(Span(most=5))
 
     def test_a_key_nobody_knows_is_refused(self, where: Venue) -> None:
         unknown = Credentials(key="nobody", secret="nothing", passphrase="nowhere")
@@ -193,6 +226,74 @@ class TestPaper(ReadingContract):
         assert rest.cancel(order.id).id == order.id
         assert rest.open_trades() == ()
         assert [each.id for each in rest.canceled_trades()] == [order.id]
+
+    def test_all_resting_trades_are_taken_back_at_once(self, rest: RestClient) -> None:
+        trade = NewTrade(
+            side=Side.BUY, leverage=Decimal(2), quantity=Usd(10), limit=UsdPerBtc(Decimal(50_000))
+        )
+        resting = {rest.open_trade(trade).id, rest.open_trade(trade).id}
+        assert {each.id for each in rest.cancel_all()} == resting
+        assert rest.open_trades() == ()
+
+    def test_margin_is_taken_out(self, rest: RestClient) -> None:
+        opened = rest.open_trade(NewTrade(side=Side.BUY, leverage=Decimal(10), quantity=Usd(1000)))
+        poorer = rest.cash_in(opened.id, Sats(40_000))
+        assert (poorer.margin, poorer.cashed_in) == (60_000, 40_000)
+        assert poorer.liquidation > opened.liquidation
+
+    def test_a_cross_position_is_built_turned_and_closed(self, rest: RestClient) -> None:
+        cross = rest.cross
+        assert cross.deposit(Sats(500_000)).margin == 500_000
+        assert cross.set_leverage(10).leverage == 10
+        bought = cross.order(NewCrossOrder(side=Side.BUY, quantity=Usd(1000), client_id="bot-1"))
+        assert (bought.state, bought.type) == (CrossOrderState.FILLED, CrossOrderType.MARKET)
+        long = cross.position()
+        assert (long.side, long.quantity, long.entry) == (Side.BUY, 1000, Decimal(100_000))
+        assert (long.running_margin, long.maintenance_margin) == (100_000, 1500)
+        cross.order(NewCrossOrder(side=Side.SELL, quantity=Usd(1500)))
+        short = cross.position()
+        assert (short.side, short.quantity) == (Side.SELL, 500)
+        closed = cross.close_position()
+        assert (closed.side, closed.quantity) == (Side.BUY, 500)
+        flat = cross.position()
+        assert (flat.side, flat.liquidation) == (None, None)
+        assert cross.withdraw(Sats(100_000)).margin == flat.margin - 100_000
+        assert [each.amount for each in cross.transfers(Span())] == [-100_000, 500_000]
+        assert [each.id for each in cross.filled_orders(Span())][-1] == bought.id
+
+    def test_cross_orders_rest_and_are_taken_back(self, rest: RestClient) -> None:
+        rest.cross.deposit(Sats(500_000))
+        order = NewCrossOrder(
+            side=Side.BUY, quantity=Usd(100), limit=UsdPerBtc(Decimal(50_000)), client_id="x"
+        )
+        first, second = rest.cross.order(order), rest.cross.order(order)
+        assert {each.id for each in rest.cross.open_orders()} == {first.id, second.id}
+        assert rest.cross.cancel(first.id).state is CrossOrderState.CANCELED
+        assert [each.id for each in rest.cross.cancel_all()] == [second.id]
+        assert rest.cross.open_orders() == ()
+
+    def test_every_topic_can_be_heard(self, where: Venue) -> None:
+        public = [
+            topics.ANNOUNCEMENTS, topics.LAST_PRICE, topics.TICKER, topics.INDEX, topics.BUCKETS,
+            topics.FUNDING, *[topics.candles_topic(each) for each in CandleRange],
+        ]  # fmt: skip
+        private = [topics.ISOLATED_TRADES, topics.CROSS_ORDERS, topics.CROSS_POSITION]
+        with listening(where, None, public), listening(where, where.credentials, private):
+            pass
+
+    def test_what_happens_to_the_cross_position_is_told(self, where: Venue, rest: RestClient) -> None:
+        with listening(where, where.credentials, [topics.CROSS_ORDERS, topics.CROSS_POSITION]) as (
+            _,
+            events,
+        ):
+            rest.cross.deposit(Sats(500_000))
+            rest.cross.order(NewCrossOrder(side=Side.SELL, quantity=Usd(10)))
+            wait_until(
+                lambda: {CrossOrderEvent, CrossPositionEvent} <= set(map(type, events)),
+                within_s=3,
+                what="word of the order and of the position",
+            )
+        assert not [each for each in events if isinstance(each, BadFrame)]
 
     def test_what_is_not_ours_is_refused(self, rest: RestClient) -> None:
         with pytest.raises(RejectedError, match="LN Markets refused"):
