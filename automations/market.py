@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 TOPICS: Final = ["futures/inverse/btc_usd/lastPrice", "futures/inverse/btc_usd/ticker"]
 """The ticker repeats the last price, so that a price that stands still stays known."""
 
+_LATE_MS: Final = 15_000
+"""A price may come this late, after newer ones; by more, and the newer one's stamp was wrong."""
+
 
 class Market:
     """Weighs every price of one network, from the stream or, where that is silent, from REST.
@@ -52,6 +55,7 @@ class Market:
         self._newest_ms = 0
         self._priced_at = time.monotonic()
         self._silent = False
+        self._polling = threading.Lock()
         self._stopping = threading.Event()
         self._session = StreamSession(
             endpoints.stream_url,
@@ -83,9 +87,15 @@ class Market:
         return time.monotonic() - self._priced_at > self._silence_s
 
     def poll_if_silent(self) -> None:
-        """Ask REST for the price where the stream brings none."""
-        if not self.is_silent:
+        """Ask REST for the price where the stream brings none; where one asks already, leave it."""
+        if not self.is_silent or not self._polling.acquire(blocking=False):
             return
+        try:
+            self._poll()
+        finally:
+            self._polling.release()
+
+    def _poll(self) -> None:
         if not self._silent:
             self._silent = True
             logger.warning("fallback_activated", extra={"network": self.network, "what": "price"})
@@ -111,10 +121,12 @@ class Market:
         )
 
     def _take(self, quote: Quote) -> None:
-        # Frames may come twice or out of order; an older price says nothing new.
-        if quote.time_ms >= self._newest_ms:
-            self._newest_ms = quote.time_ms
-            self._cell.put(quote)
+        # Frames may come twice or out of order; an older price says nothing new. One stamp from the
+        # future must not silence all that follow it.
+        if self._newest_ms - _LATE_MS < quote.time_ms < self._newest_ms:
+            return
+        self._newest_ms = quote.time_ms
+        self._cell.put(quote)
 
     def _look(self) -> None:
         while not self._stopping.is_set():

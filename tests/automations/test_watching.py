@@ -1,5 +1,6 @@
 """One account's positions: read, armed, read again, and never taken for fewer than they are."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -20,9 +21,9 @@ from exchange.client import Client
 from exchange.config import Network
 from exchange.position import Position
 from exchange.simulator.running import Simulator
-from exchange.wire import running_trades_text
 from tests.automations.conftest import open_long
 from tests.automations.test_crossing import between
+from tests.exchange.documents import running_trade
 from tests.exchange.scripted import Answer, scripted_exchange
 from tests.waiting import wait_until
 
@@ -189,10 +190,10 @@ class TestWithASlowExchange:
 
 
 def test_an_older_reading_that_comes_late_does_not_replace_a_newer_one(
-    watched: Watched, crossing: Crossing, hands: ByHand, long: Position, settings: Settings
+    watched: Watched, crossing: Crossing, hands: ByHand, settings: Settings
 ) -> None:
     with scripted_exchange() as script:
-        script.then(Answer(content="[]", delay_s=0.5), Answer(content=running_trades_text([long])))
+        script.then(Answer(content="[]", delay_s=0.5), Answer(content=json.dumps([running_trade()])))
         settings.LN_MARKETS_ENDPOINTS = {Network.PAPER: script.endpoints}
         client = Client(
             rest_client(Network.PAPER, watched.credentials), account_id=1, network=Network.PAPER

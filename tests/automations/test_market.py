@@ -1,0 +1,263 @@
+"""One network's price: from the stream, else by REST, never backwards, and weighed each time."""
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from pytest_django.fixtures import Settings
+
+from accounts.gateway import live_view, rest_client, server_clock
+from automations.market import Market
+from automations.triggers import Direction, Trigger
+from exchange.config import Endpoints, Network
+from exchange.market import Quote, Source
+from exchange.protocol import State
+from exchange.simulator.running import Simulator
+from hubdefisats.embedded import free_port
+from tests.automations.test_triggers import trigger
+from tests.exchange.places import endpoints_of
+from tests.exchange.scripted import Answer, Script, scripted_exchange
+from tests.waiting import wait_until
+
+Fired = list[tuple[Trigger, Quote]]
+Open = Callable[..., Market]
+
+
+@pytest.fixture
+def fired() -> Fired:
+    return []
+
+
+@pytest.fixture
+def market_at(
+    settings: Settings,
+    fired: Fired,
+    redis_url: str,  # noqa: ARG001 - empties the live view
+) -> Iterator[Open]:
+    """Open markets that are stopped with the test."""
+    settings.PRIVATE_CALLS_PER_S = settings.PUBLIC_CALLS_PER_S = 10_000
+    with ExitStack() as markets:
+
+        def remember(trigger: Trigger, tick: Quote) -> None:
+            fired.append((trigger, tick))
+
+        def open_market(
+            endpoints: Endpoints,
+            *,
+            silence_s: float = 5,
+            fire: Callable[[Trigger, Quote], None] = remember,
+        ) -> Market:
+            settings.LN_MARKETS_ENDPOINTS = {Network.PAPER: endpoints}
+            market = Market(
+                Network.PAPER,
+                endpoints,
+                rest=rest_client(Network.PAPER),
+                live=live_view(),
+                server_clock=server_clock(Network.PAPER),
+                fire=fire,
+                silence_s=silence_s,
+            )
+            market.start()
+            markets.callback(market.stop)
+            return market
+
+        yield open_market
+
+
+def nowhere(api_url: str) -> Endpoints:
+    """Return an exchange whose REST is there and whose stream is not."""
+    return Endpoints(api_url=api_url, stream_url=f"ws://127.0.0.1:{free_port()}")
+
+
+def live(market: Market) -> Market:
+    wait_until(lambda: market.state is State.LIVE, within_s=5, what="the session is live")
+    return market
+
+
+def shown() -> Quote | None:
+    return live_view().read(Network.PAPER, None).quote
+
+
+def wait_for_price(price: int) -> Quote:
+    def there() -> Quote | None:
+        quote = shown()
+        return quote if quote and quote.price == price else None
+
+    found = wait_until(there, within_s=5, what=f"the price {price} is shown")
+    assert found is not None
+    return found
+
+
+def test_a_price_of_the_stream_is_shown_and_fires_what_it_reached(
+    venue: Simulator, market_at: Open, fired: Fired
+) -> None:
+    market = live(market_at(endpoints_of(venue)))
+    market.crossing.arm(1, [trigger(95_000)])
+
+    venue.set_price(96_000)
+    wait_for_price(96_000)
+    assert fired == []
+    venue.set_price(94_500)
+
+    assert wait_for_price(94_500).source is Source.STREAM
+    wait_until(lambda: fired, within_s=5, what="the trigger fired")
+    ((_, tick),) = fired
+    assert tick.price == 94_500
+    assert tick.time_ms == venue.ticks()[-1].time
+
+
+def test_a_price_that_stands_still_stays_known(venue: Simulator, market_at: Open) -> None:
+    market = live(market_at(endpoints_of(venue), silence_s=1.6))
+    first = wait_for_price(100_000)
+
+    def renewed() -> bool:
+        quote = shown()
+        return quote is not None and quote.at - first.at > timedelta(seconds=1.6)
+
+    wait_until(renewed, within_s=5, what="the ticker repeated the price")
+    assert not market.is_silent
+
+
+def test_a_market_that_hears_nothing_asks_rest_until_the_stream_is_back(
+    venue: Simulator, market_at: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    endpoints = nowhere(endpoints_of(venue).api_url)
+    market = market_at(endpoints, silence_s=0.2)
+    wait_until(lambda: market.is_silent, within_s=5, what="it notices")
+
+    market.poll_if_silent()
+    assert wait_for_price(100_000).source is Source.REST
+    venue.set_price(99_000)
+    market.poll_if_silent()
+    wait_for_price(99_000)
+
+    port = int(endpoints.stream_url.rpartition(":")[2])
+    with Simulator(port=port) as back, caplog.at_level(logging.INFO):
+        wait_until(lambda: market.state is State.LIVE, within_s=8, what="it is connected again")
+        back.set_price(98_000)
+        assert wait_for_price(98_000).source is Source.STREAM
+        back.set_price(97_000)
+        wait_for_price(97_000)
+
+    told = [
+        (record.getMessage(), vars(record)["network"], vars(record)["what"])
+        for record in caplog.records
+        if record.levelno == logging.WARNING and record.name == "automations.market"
+    ]
+    assert told == [
+        ("fallback_activated", "paper", "price"),
+        ("stream_recovered", "paper", "price"),
+    ]
+
+
+def test_a_market_that_hears_its_stream_does_not_ask_rest(venue: Simulator, market_at: Open) -> None:
+    with scripted_exchange() as script:
+        endpoints = Endpoints(
+            api_url=script.endpoints.api_url, stream_url=endpoints_of(venue).stream_url
+        )
+        market = live(market_at(endpoints))
+
+        market.poll_if_silent()
+
+        assert script.requests == []
+
+
+def ticker(price: int | None, at_s: float) -> Answer:
+    time = datetime.fromtimestamp(at_s, UTC).isoformat().replace("+00:00", "Z")
+    document: dict[str, Any] = {
+        "time": time,
+        "lastPrice": price,
+        "index": None,
+        "fundingRate": None,
+        "fundingTime": None,
+        "prices": [],
+    }
+    return Answer(content=json.dumps(document))
+
+
+@pytest.fixture
+def script() -> Iterator[Script]:
+    with scripted_exchange() as script:
+        yield script
+
+
+@pytest.mark.parametrize(
+    ("first_s", "second_s", "counts"),
+    [
+        pytest.param(1000, 1001, True, id="a newer one"),
+        pytest.param(1000, 1000, True, id="one of the same moment"),
+        pytest.param(1000, 999, False, id="an older one says nothing new"),
+        pytest.param(1000, 990, False, id="one that was long on its way"),
+        pytest.param(1_000_000, 1000, True, id="a stamp from the future silences nothing"),
+    ],
+)
+def test_the_price_never_goes_back_in_time(
+    *, market_at: Open, script: Script, fired: Fired, first_s: int, second_s: int, counts: bool
+) -> None:
+    script.then(ticker(95_000, first_s), ticker(90_000, second_s), ticker(99_000, 2_000_000))
+    market = market_at(nowhere(script.endpoints.api_url), silence_s=0)
+    market.crossing.arm(1, [trigger(90_000), trigger(99_000, Direction.RISING)])
+
+    for _ in range(3):
+        market.poll_if_silent()
+
+    wait_until(lambda: len(market.crossing) == (not counts), within_s=5, what="the last one is seen")
+    assert sorted(tick.price for _, tick in fired) == ([90_000, 99_000] if counts else [99_000])
+
+
+def test_a_price_that_is_not_known_changes_nothing(
+    market_at: Open, script: Script, caplog: pytest.LogCaptureFixture
+) -> None:
+    script.then(ticker(95_000, 1000), ticker(None, 1001), Answer(content="rubbish"))
+    market = market_at(nowhere(script.endpoints.api_url), silence_s=0)
+
+    for _ in range(3):
+        market.poll_if_silent()
+
+    wait_for_price(95_000)
+    errors = [vars(each)["error"] for each in caplog.records if each.getMessage() == "price not read"]
+    assert errors[0] == "LN Markets gives no price at the moment"
+    assert "cannot read" in errors[1]
+
+
+def test_nobody_asks_rest_while_another_does(market_at: Open, script: Script) -> None:
+    """An exchange that takes seconds to answer must not occupy every reader there is."""
+    script.then(Answer(content=ticker(95_000, 1000).content, delay_s=0.5))
+    market = market_at(nowhere(script.endpoints.api_url), silence_s=0)
+    asking = threading.Thread(target=market.poll_if_silent)
+    asking.start()
+    wait_until(lambda: script.requests, within_s=5, what="the first question arrived")
+
+    market.poll_if_silent()
+
+    asking.join(5)
+    assert len(script.requests) == 1
+    assert wait_for_price(95_000).price == Decimal(95_000)
+
+
+def test_a_crossed_trigger_finds_its_price_in_the_live_view(venue: Simulator, market_at: Open) -> None:
+    found: list[Quote | None] = []
+    market = live(market_at(endpoints_of(venue), fire=lambda *_: found.append(shown())))
+    market.crossing.arm(1, [trigger(95_000)])
+
+    venue.set_price(94_000)
+
+    wait_until(lambda: found, within_s=5, what="the trigger fired")
+    assert found[0] is not None
+    assert found[0].price == 94_000
+
+
+def test_a_stopped_market_is_closed_and_its_threads_are_gone(venue: Simulator, market_at: Open) -> None:
+    market = live(market_at(endpoints_of(venue)))
+
+    market.stop()
+
+    assert market.state is State.CLOSED
+    names = {thread.name for thread in threading.enumerate()}
+    assert not names & {"prices paper", "triggers paper"}
