@@ -212,10 +212,10 @@ class SessionPool:
             due = [each for each in self._accounts.values() if self._is_due(each, now_s)]
             for account in due:
                 account.keeping.reading = True
-        for account in fallen:
-            self._listener.fallback_activated(account.member.account_id, account.why)
         for account in due:
             self._readers.submit(self._read, account)
+        for account in fallen:
+            self._listener.fallback_activated(account.member.account_id, account.why)
 
     def _is_due(self, account: _Account, now_s: float) -> bool:
         return not account.refused and account.keeping.due_s(now_s) <= now_s

@@ -14,6 +14,7 @@ from exchange.config import Timeouts
 from exchange.errors import ExchangeError, KeyRefusedError, OperatorNeededError, TransientError
 from exchange.events import BadFrame, Heard, StreamEvent
 from exchange.fields import Fields, parse
+from exchange.serverclock import ServerClock
 
 
 class State(StrEnum):
@@ -102,7 +103,6 @@ class Conversation:
 
     Args:
         wanted: the topics to subscribe to.
-        timestamp_ms: the exchange's clock.
         clock: returns seconds from any fixed start, never going back.
         now: our wall clock, aware.
         moved: told of each step in the table.
@@ -114,7 +114,7 @@ class Conversation:
         credentials: Credentials | None,
         wanted: frozenset[str],
         timeouts: Timeouts,
-        timestamp_ms: Callable[[], int],
+        server_clock: ServerClock,
         clock: Callable[[], float],
         now: Callable[[], datetime],
         moved: Callable[[Event], None],
@@ -122,7 +122,7 @@ class Conversation:
         self._credentials = credentials
         self._wanted = wanted
         self._timeouts = timeouts
-        self._timestamp_ms = timestamp_ms
+        self._server_clock = server_clock
         self._clock = clock
         self._now = now
         self._moved = moved
@@ -142,10 +142,7 @@ class Conversation:
             self._subscribe()
             return
         self._moved(Event.CONNECTED)
-        params = frames.authentication(
-            self._credentials, timestamp_ms=self._timestamp_ms(), nonce=secrets.token_hex(16)
-        )
-        self.ask("authenticate", params, self._accepted, _give_up)
+        self._ask_time(self._credentials)
 
     def heard(self, frame: str | bytes) -> list[StreamEvent]:
         """Return what one frame tells; a frame we cannot read tells just that."""
@@ -197,6 +194,22 @@ class Conversation:
         self._said_s = self._clock()
         self._asked[self._last_id] = Asked(method, self._said_s, answered, failed)
         self.outgoing.append(frames.request_text(self._last_id, method, params))
+
+    def _ask_time(self, credentials: Credentials) -> None:
+        """Signatures are valid for seconds only: learn the exchange's time on every connection."""
+        asked_s = self._clock()
+
+        def told(answer: Fields) -> None:
+            self._server_clock.learn(answer.inner("result").time_ms("time"), asked_s=asked_s)
+            self._authenticate(credentials)
+
+        self.ask("time", None, told, _give_up)
+
+    def _authenticate(self, credentials: Credentials) -> None:
+        params = frames.authentication(
+            credentials, timestamp_ms=self._server_clock.now_ms(), nonce=secrets.token_hex(16)
+        )
+        self.ask("authenticate", params, self._accepted, _give_up)
 
     def _accepted(self, answer: Fields) -> None:
         result = answer.inner("result")

@@ -34,10 +34,6 @@ class ServerClock:
         """The exchange's time less ours."""
 
     @property
-    def measured(self) -> bool:
-        return self._measured_at is not None
-
-    @property
     def fresh(self) -> bool:
         return self._measured_at is not None and self._clock() - self._measured_at < _FRESH_S
 
@@ -45,18 +41,18 @@ class ServerClock:
         return self._wall_ms() + self.offset_ms
 
     def measure(self, ask: Callable[[], int]) -> bool:
-        """Ask the exchange's time, in ms, and return whether our idea of it moved noticeably.
+        """Ask the exchange's time, in ms, and return whether our idea of it moved noticeably."""
+        asked_s = self._clock()
+        return self.learn(ask(), asked_s=asked_s)
 
-        The answer is taken to be true for the middle of the round trip.
+    def learn(self, server_ms: int, *, asked_s: float) -> bool:
+        """Take over what the exchange just said, asked at `asked_s` of our steady clock.
+
+        The answer is taken to be true for the middle of the round trip. Returns whether our idea of
+        the exchange's time moved noticeably.
         """
-        before, started = self._wall_ms(), self._clock()
-        server_ms = ask()
-        ended = self._clock()
-        offset = server_ms - before - round((ended - started) * 500)
-        moved = abs(offset - self.offset_ms) > _NOTICEABLE_MS
-        self.offset_ms, self._measured_at = offset, ended
+        now_s = self._clock()
+        halfway_ms = self._wall_ms() - round((now_s - asked_s) * 500)
+        moved = abs(server_ms - halfway_ms - self.offset_ms) > _NOTICEABLE_MS
+        self.offset_ms, self._measured_at = server_ms - halfway_ms, now_s
         return moved
-
-    def forget(self) -> None:
-        """Hold the offset for unknown: the exchange refused a signature."""
-        self._measured_at = None

@@ -204,7 +204,7 @@ class StreamSession:
             credentials=self._credentials,
             wanted=self._topics,
             timeouts=self._timeouts,
-            timestamp_ms=self._server_clock.now_ms,
+            server_clock=self._server_clock,
             clock=self._clock,
             now=self._now,
             moved=self._move,
@@ -258,7 +258,10 @@ class StreamSession:
 
     def _move(self, event: Event, why: str = "") -> None:
         self.state = next_state(self.state, event)
-        self._on_state(self.state, why)
+        try:
+            self._on_state(self.state, why)
+        except Exception:  # whoever is told has a fault: no reason to lose the session
+            logger.exception("state of a stream session not told")
 
 
 class _Request:

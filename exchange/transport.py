@@ -99,7 +99,7 @@ class Transport:
         self._sleep = sleep
         self._chance = chance
         self._session = _session(endpoints.ca_file, timeouts.idle_s)
-        self._doubted_at: float | None = None
+        self._doubted_s = float("-inf")
         self._owners = {Scope.PUBLIC: self._address, Scope.PRIVATE: _owner(credentials)}
 
     def close(self) -> None:
@@ -252,17 +252,16 @@ class Transport:
         return max(backoff_s, after_s)
 
     def _keep_clock(self, call: Call) -> None:
-        """Measure before the first signature; later only reads wait for it, a write never does."""
-        clock = self._server_clock
-        if call.scope is Scope.PRIVATE and not clock.fresh and not (call.writes and clock.measured):
+        """Measure from time to time; a write does not wait for it, a refused signature does."""
+        if call.scope is Scope.PRIVATE and not call.writes and not self._server_clock.fresh:
             self._measure_if_free()
 
     def _clock_was_wrong(self, call: Call) -> bool:
         """After a refused signature: whether a fresh look at the clock gives reason to try again."""
-        doubted_at, now = self._doubted_at, self._clock()
-        if call.scope is Scope.PUBLIC or (doubted_at and now - doubted_at < _CLOCK_DOUBT_S):
+        doubted_s, now_s = self._doubted_s, self._clock()
+        if call.scope is Scope.PUBLIC or now_s - doubted_s < _CLOCK_DOUBT_S:
             return False
-        self._doubted_at = now
+        self._doubted_s = now_s
         return self._measure_if_free()
 
     def _measure_if_free(self) -> bool:

@@ -84,14 +84,15 @@ def permissions_of(
                 credentials=credentials,
                 wanted=frozenset(),
                 timeouts=timeouts,
-                timestamp_ms=server_clock.now_ms,
+                server_clock=server_clock,
                 clock=clock,
                 now=lambda: datetime.now(UTC),
                 moved=steps.append,
             )
             talk.opened()
-            line.send(talk.outgoing.popleft())
             while Event.ACCEPTED not in steps:
+                while talk.outgoing:
+                    line.send(talk.outgoing.popleft())
                 if frame := line.receive(talk.due_s - clock()):
                     talk.heard(frame)
                 talk.passed()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ class StreamScript:
             "authenticate": {"authenticated": True, "permissions": self.permissions},
             "subscribe": {"subscribed": params.get("topics")},
             "ping": "pong",
+            "time": {"time": time.time_ns() // 1_000_000},
         }
         return answers[request["method"]]
 

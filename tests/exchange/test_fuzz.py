@@ -18,6 +18,7 @@ from exchange.failures import refused
 from exchange.fields import Fields, parse
 from exchange.paging import page_of
 from exchange.protocol import Conversation
+from exchange.serverclock import ServerClock
 from tests.exchange import documents
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -140,7 +141,7 @@ def conversation() -> Conversation:
         credentials=None,
         wanted=frozenset({topics.LAST_PRICE}),
         timeouts=Timeouts(),
-        timestamp_ms=lambda: 1,
+        server_clock=ServerClock(),
         clock=lambda: 0.0,
         now=lambda: AT,
         moved=lambda _: None,

@@ -262,12 +262,18 @@ def test_a_fault_in_whoever_listens_stops_no_reading(venue: Simulator) -> None:
             super().positions(account_id, snapshot)
             raise ZeroDivisionError
 
+        def fallback_activated(self, account_id: int, why: str) -> None:
+            super().fallback_activated(account_id, why)
+            raise ZeroDivisionError
+
     log = Broken()
     pool = SessionPool(endpoints_of(venue), log, caps=ROOMY, pace=PACE, timeouts=QUICK)
     pool.start()
     try:
         pool.follow(member(venue, 0))
-        wait_until(lambda: len(log.snapshots.get(0, [])) > 3, within_s=5, what="more readings")
+        wait_until(lambda: log.fallbacks == [0], within_s=5, what="a fallback, as no session lasts")
+        told = len(log.snapshots[0])
+        wait_until(lambda: len(log.snapshots[0]) > told + 3, within_s=5, what="more readings")
     finally:
         assert pool.stop()
 

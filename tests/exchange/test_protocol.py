@@ -9,10 +9,13 @@ from exchange.config import Timeouts
 from exchange.errors import ExchangeError, KeyRefusedError, RejectedError, TransientError
 from exchange.events import BadFrame, Heard
 from exchange.protocol import Conversation, Event, State, next_state
+from exchange.serverclock import ServerClock
 from exchange.topics import ISOLATED_TRADES, LAST_PRICE
 
 CREDENTIALS = Credentials(key="test-key", secret="test-secret", passphrase="test-passphrase")
 NOW_MS = 1767225600000
+OURS_MS = NOW_MS - 45_000
+"""Our clock is wrong: signatures by it would be refused."""
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -73,7 +76,7 @@ class Talk:
             credentials=credentials,
             wanted=frozenset({topic}),
             timeouts=Timeouts(read_s=10, heartbeat_s=30, silence_s=40),
-            timestamp_ms=lambda: NOW_MS,
+            server_clock=ServerClock(wall_ms=lambda: OURS_MS, clock=lambda: self.seconds),
             clock=lambda: self.seconds,
             now=lambda: START + timedelta(seconds=self.seconds),
             moved=self.moved.append,
@@ -100,15 +103,26 @@ class Talk:
 ACCEPTED = {"authenticated": True, "permissions": ["futures:isolated:read"]}
 
 
-def live_talk() -> Talk:
+def signing_in() -> Talk:
+    """Return a talk that has just said who we are."""
     talk = Talk()
+    talk.answer({"time": NOW_MS})
+    return talk
+
+
+def live_talk() -> Talk:
+    talk = signing_in()
     talk.answer(ACCEPTED)
     talk.answer({"subscribed": [ISOLATED_TRADES]})
     return talk
 
 
+def test_it_asks_for_the_time_before_it_signs() -> None:
+    assert Talk().said()["method"] == "time"
+
+
 def test_it_says_who_we_are_with_a_fresh_nonce_each_time() -> None:
-    first, second = Talk().said(), Talk().said()
+    first, second = signing_in().said(), signing_in().said()
     params = first["params"]
     assert first["method"] == "authenticate"
     assert params["key"] == "test-key"
@@ -130,7 +144,7 @@ def test_without_a_key_it_subscribes_at_once() -> None:
 
 
 def test_a_subscription_to_less_than_asked_is_none() -> None:
-    talk = Talk()
+    talk = signing_in()
     talk.answer(ACCEPTED)
     with pytest.raises(TransientError, match=ISOLATED_TRADES):
         talk.answer({"subscribed": []})
@@ -138,7 +152,7 @@ def test_a_subscription_to_less_than_asked_is_none() -> None:
 
 def test_a_key_that_is_not_accepted_needs_a_person() -> None:
     with pytest.raises(KeyRefusedError, match="did not accept the key"):
-        Talk().answer({"authenticated": False, "permissions": []})
+        signing_in().answer({"authenticated": False, "permissions": []})
 
 
 @pytest.mark.parametrize(
@@ -155,12 +169,12 @@ def test_a_refusal_while_signing_in_says_what_may_be_done(
     code: int, error: type[ExchangeError]
 ) -> None:
     with pytest.raises(error):
-        Talk().refuse(code)
+        signing_in().refuse(code)
 
 
 def test_the_exchange_may_say_how_long_to_wait() -> None:
     with pytest.raises(TransientError) as caught:
-        Talk().refuse(-32429, retryAfterMs=2500)
+        signing_in().refuse(-32429, retryAfterMs=2500)
     assert caught.value.after_s == 2.5
 
 
@@ -238,7 +252,7 @@ def test_a_frame_we_cannot_read_is_told_and_ends_nothing(frame: str | bytes) -> 
 
 
 def test_an_answer_that_comes_twice_counts_once() -> None:
-    talk = Talk()
+    talk = signing_in()
     frame = json.dumps({"jsonrpc": "2.0", "id": talk.said()["id"], "result": ACCEPTED})
     talk.conversation.heard(frame)
     assert talk.conversation.heard(frame) == []

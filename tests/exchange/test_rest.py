@@ -305,7 +305,14 @@ def test_a_long_wait_is_left_to_the_caller(script: Script) -> None:
     assert len(script.requests) == 1
 
 
-def test_a_clock_that_is_off_is_set_before_the_first_signature(script: Script) -> None:
+def test_a_write_does_not_wait_for_the_clock(script: Script) -> None:
+    client = client_of(script.endpoints)
+    script.then(answer(documents.running_trade()))
+    client.add_margin(TRADE, Sats(1))
+    assert script.clock_reads == 0
+
+
+def test_a_clock_that_is_off_is_set_before_the_first_signature_of_a_read(script: Script) -> None:
     script.clock_ahead_s = 100
     client = client_of(script.endpoints)
     script.then(answer(documents.account()))
