@@ -8,10 +8,10 @@ from typing import Final
 
 from exchange.config import StreamCaps
 
-_MARGIN: Final = 1.1
+MARGIN: Final = 1.1
 """What we send evenly may arrive unevenly: our windows are a tenth longer than the exchange's."""
-_HOUR_S: Final = 3600.0
-_MINUTE_S: Final = 60.0
+HOUR_S: Final = 3600.0
+MINUTE_S: Final = 60.0
 
 
 class SlidingWindow:
@@ -42,8 +42,8 @@ class Admission:
     def __init__(self, caps: StreamCaps, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._dials = SlidingWindow(caps.dials_per_hour, _HOUR_S * _MARGIN)
-        self._authentications = SlidingWindow(caps.authentications_per_minute, _MINUTE_S * _MARGIN)
+        self._dials = SlidingWindow(caps.dials_per_hour, HOUR_S * MARGIN)
+        self._authentications = SlidingWindow(caps.authentications_per_minute, MINUTE_S * MARGIN)
 
     def wait_s(self, *, authenticates: bool) -> float:
         """Take a place and return 0; or take nothing and return the seconds until one is free."""

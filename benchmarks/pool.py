@@ -1,0 +1,162 @@
+"""200 accounts through 31 private sockets: time until all are read and live, a reconnect storm, memory.
+
+Prints one JSON line after about four minutes. The paper exchange keeps the real limits; a cap that is
+broken shows in `refusals`. Floor: what the cap of 20 authentications a minute allows at best.
+"""
+
+import json
+import logging
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import Final
+
+import psutil
+
+from exchange.auth import Credentials
+from exchange.config import PRIVATE_RATE, PUBLIC_RATE, USUAL_CAPS, Endpoints
+from exchange.pool import Member, SessionPool
+from exchange.position import PositionsSnapshot
+from exchange.ratelimit import LocalLimiter, Scope
+from exchange.rest import RestClient
+from exchange.serverclock import ServerClock
+from exchange.simulator.running import Simulator
+from exchange.simulator.settings import Limits
+
+ACCOUNTS: Final = 200
+PATIENCE_S: Final = 300.0
+STEADY_S: Final = 20.0
+FLOOR_S: Final = 60.0
+_MIB: Final = 2**20
+
+
+def serve(commands: Connection) -> None:
+    """Be the exchange, in a process of its own; cut all streams when told, until told to stop."""
+    with Simulator(accounts=ACCOUNTS, prices="synthetic", limits=Limits()) as venue:
+        keys = [each.credentials for each in venue.accounts]
+        commands.send((venue.rest, venue.stream, keys))
+        while commands.recv() == "cut":
+            venue.cut_streams()
+
+
+class Log:
+    """What the pool told."""
+
+    def __init__(self) -> None:
+        self.last_read_s: dict[int, float] = {}
+        self.oldest_s = 0.0
+        """The longest that an account went without a newer reading or confirmation."""
+        self.fallbacks = 0
+        self.recoveries = 0
+
+    def positions(self, account_id: int, snapshot: PositionsSnapshot) -> None:  # noqa: ARG002 - told
+        now_s = time.monotonic()
+        self.oldest_s = max(self.oldest_s, now_s - self.last_read_s.get(account_id, now_s))
+        self.last_read_s[account_id] = now_s
+
+    def refused(self, account_id: int, why: str) -> None:
+        raise AssertionError(f"account {account_id} refused: {why}")
+
+    def fallback_activated(self, account_id: int, why: str) -> None:  # noqa: ARG002 - told
+        self.fallbacks += 1
+
+    def stream_recovered(self, account_id: int) -> None:  # noqa: ARG002 - told
+        self.recoveries += 1
+
+
+class Refusals(logging.Handler):
+    """Counts what the exchange refused because we asked too much."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        why = str(getattr(record, "why", "")).lower()
+        self.count += "too many" in why or "1008" in why
+
+
+@contextmanager
+def exchange() -> Iterator[tuple[Endpoints, list[Credentials], Callable[[], None]]]:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs,))
+    process.start()
+    rest, stream, keys = ours.recv()
+    endpoints = Endpoints(api_url=rest.removesuffix("/v3"), stream_url=stream.removesuffix("/v1"))
+    try:
+        yield endpoints, keys, lambda: ours.send("cut")
+    finally:
+        ours.send("stop")
+        process.join(10)
+
+
+def pool_of(endpoints: Endpoints, keys: list[Credentials], log: Log) -> SessionPool:
+    limiter = LocalLimiter({Scope.PUBLIC: PUBLIC_RATE, Scope.PRIVATE: PRIVATE_RATE})
+    server_clock = ServerClock()
+    pool = SessionPool(endpoints, log, server_clock=server_clock)
+    for number, credentials in enumerate(keys):
+        rest = RestClient(endpoints, credentials, limiter=limiter, server_clock=server_clock)
+        if number < USUAL_CAPS.private_sockets:
+            pool.set_risk(number, 1.0)
+        pool.follow(Member(account_id=number, credentials=credentials, read=rest.positions))
+    return pool
+
+
+def seconds_until(condition: Callable[[], bool]) -> float:
+    started_s = time.monotonic()
+    while not condition():
+        if time.monotonic() - started_s > PATIENCE_S:
+            raise TimeoutError("not settled in time")
+        time.sleep(0.05)
+    return round(time.monotonic() - started_s, 2)
+
+
+def measured(
+    endpoints: Endpoints, keys: list[Credentials], cut: Callable[[], None]
+) -> dict[str, object]:
+    refusals, log, process = Refusals(), Log(), psutil.Process()
+    for name in ("exchange.pool", "exchange.transport"):
+        logging.getLogger(name).addHandler(refusals)
+        logging.getLogger(name).setLevel(logging.INFO)
+    before = process.memory_info().rss
+    pool, sockets = pool_of(endpoints, keys, log), USUAL_CAPS.private_sockets
+    pool.start()
+    all_read_s = seconds_until(lambda: len(log.last_read_s) == ACCOUNTS)
+    log.oldest_s = 0.0
+    all_live_s = seconds_until(lambda: pool.counts().live == sockets)
+    cpu_before = process.cpu_times()
+    time.sleep(STEADY_S)
+    cpu_after = process.cpu_times()
+    cut()
+    seconds_until(lambda: pool.counts().live == 0)
+    storm_s = seconds_until(lambda: pool.counts().live == sockets)
+    counts = pool.counts()
+    result = {
+        "accounts": counts.members,
+        "sockets": counts.sockets,
+        "all_read_s": all_read_s,
+        "all_live_s": round(all_read_s + all_live_s, 2),
+        "storm_settled_s": storm_s,
+        "floor_live_s": FLOOR_S,
+        "oldest_positions_s": round(log.oldest_s, 2),
+        "fallbacks": log.fallbacks,
+        "recoveries": log.recoveries,
+        "refusals": refusals.count,
+        "memory_mib": round((process.memory_info().rss - before) / _MIB, 1),
+        "cpu_share": round((sum(cpu_after[:2]) - sum(cpu_before[:2])) / STEADY_S, 3),
+    }
+    pool.stop()
+    return result
+
+
+def main() -> None:
+    with exchange() as (endpoints, keys, cut):
+        line = {"benchmark": "pool"} | measured(endpoints, keys, cut)
+    print(json.dumps(line))  # noqa: T201 - the result
+
+
+if __name__ == "__main__":
+    main()
