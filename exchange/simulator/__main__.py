@@ -7,6 +7,7 @@ import sys
 from exchange.simulator import codec
 from exchange.simulator.options import settings_from
 from exchange.simulator.prices.candles import BrokenFile
+from exchange.simulator.prices.live import Unreachable
 from exchange.simulator.server import PortTaken, Server
 from exchange.simulator.settings import Settings
 
@@ -16,7 +17,7 @@ def main() -> int:
     settings = settings_from(sys.argv[1:])
     try:
         asyncio.run(_serve(settings))
-    except (BrokenFile, PortTaken) as error:
+    except (BrokenFile, PortTaken, Unreachable) as error:
         print(error, file=sys.stderr)  # noqa: T201 - the person who typed the command reads it
         return 2
     return 0
@@ -24,7 +25,7 @@ def main() -> int:
 
 async def _serve(settings: Settings) -> None:
     server = Server(settings)
-    server.start()
+    await server.start()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -35,7 +36,9 @@ async def _serve(settings: Settings) -> None:
 
 
 def _announcement(server: Server) -> dict[str, object]:
+    certificate = {"certificate": str(server.certificate.path)} if server.certificate else {}
     return {
+        **certificate,
         "rest": server.rest,
         "stream": server.stream,
         "control": server.control,

@@ -1,6 +1,7 @@
 """The control port: for tests and people, never for the clients under test."""
 
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, fields
 from types import TracebackType
 from typing import Any, Final
 
@@ -22,8 +23,12 @@ MOST_HITS: Final = 1_000_000
 class ControlDoor(RequestHandler):
     """Answers JSON; a request it cannot use gets 400 and one sentence."""
 
-    def initialize(self, paper: Paper) -> None:
+    def initialize(
+        self, paper: Paper, order: Callable[[Fault], None], end_faults: Callable[[], None]
+    ) -> None:
         self.paper = paper
+        self.order = order
+        self.end_faults = end_faults
 
     def set_default_headers(self) -> None:
         self.set_header("Content-Type", "application/json; charset=utf-8")
@@ -109,31 +114,69 @@ class AnnouncementDoor(ControlDoor):
 
 
 class FaultsDoor(ControlDoor):
+    """Orders faults, ends them all, and tells which still wait."""
+
     def get(self) -> None:
-        self.send([asdict(fault) for fault in self.paper.faults.waiting])
+        self.send(
+            [
+                {name: getattr(fault, name) for name in _FAULT_FIELDS}
+                for fault in self.paper.faults.waiting
+            ]
+        )
 
     def post(self) -> None:
-        self.paper.faults.add(fault_in(self.params()))
+        self.order(fault_in(self.params()))
         self.get()
 
     def delete(self) -> None:
-        self.paper.faults.clear()
+        self.end_faults()
         self.get()
 
 
-_FAULT_FIELDS: Final = frozenset({"kind", "next", "status", "method", "path", "account"})
+_FAULT_FIELDS: Final = tuple(field.name for field in fields(Fault) if field.init)
 
 
 def fault_in(params: Params) -> Fault:
     """Return the fault that a control request describes; `ApiError` says what is wrong with it."""
     for name in params.values:
         if name not in _FAULT_FIELDS:
-            raise bad_request(f"Unknown field {name}; known are {', '.join(sorted(_FAULT_FIELDS))}")
+            raise bad_request(f"Unknown field {name}; known are {', '.join(_FAULT_FIELDS)}")
+    usual = Fault(kind=params.choice("kind", Kind))
+
+    def text(name: str) -> str | None:
+        return params.text(name) if params.has(name) else None
+
+    def integer(name: str, usual: int, *, least: int, most: int) -> int:
+        return params.integer(name, least=least, most=most) if params.has(name) else usual
+
     return Fault(
-        kind=params.choice("kind", Kind),
-        next=params.integer("next", least=1, most=MOST_HITS) if params.has("next") else 1,
-        status=params.integer("status", least=400, most=599) if params.has("status") else 503,
-        method=params.text("method") if params.has("method") else None,
-        path=params.text("path") if params.has("path") else None,
-        account=params.text("account") if params.has("account") else None,
+        kind=usual.kind,
+        next=integer("next", 0, least=1, most=MOST_HITS) or None,
+        probability=_share(params, "probability", least=0) if params.has("probability") else None,
+        seed=integer("seed", usual.seed, least=0, most=MOST_HITS),
+        method=text("method"),
+        path=text("path"),
+        topic=text("topic"),
+        account=text("account"),
+        status=integer("status", usual.status, least=400, most=599),
+        ms=integer("ms", usual.ms, least=0, most=MOST_HITS),
+        share=_share(params, "share", least=-1) if params.has("share") else usual.share,
     )
+
+
+def _share(params: Params, name: str, *, least: int) -> float:
+    share = params.number(name, least=least)
+    if share > 1:
+        raise bad_request(f"{name} must be at most 1")
+    return float(share)
+
+
+DOORS: Final[dict[str, type[ControlDoor]]] = {
+    "/ledger": LedgerDoor,
+    "/ticks": TicksDoor,
+    "/price": PriceDoor,
+    "/funding": FundingDoor,
+    "/deposit": DepositDoor,
+    "/announcement": AnnouncementDoor,
+    "/faults": FaultsDoor,
+}

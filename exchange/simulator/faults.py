@@ -1,39 +1,110 @@
-"""Faults on demand: what goes wrong, for which requests, how often."""
+"""Faults on demand: what goes wrong, for whom, how often (design, section 6)."""
 
-from dataclasses import dataclass
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 
 class Kind(StrEnum):
     STATUS = "status"
-    """Answer with a status and apply nothing."""
+    """Answer a request with `status` and apply nothing."""
+    DROP = "drop"
+    """Cut the connection in place of an answer, with nothing applied."""
     LOST_ANSWER = "lost_answer"
     """Apply the request, then cut the connection in place of an answer."""
+    DELAY = "delay"
+    """Hold the request back for `ms`, then do as usual."""
+    LATE_ANSWER = "late_answer"
+    """Apply the request, then hold its answer back for `ms`."""
+
+    FROZEN = "frozen"
+    """Send no push any more; requests are still answered."""
+    MISSING = "missing"
+    """Lose a push."""
+    LATE = "late"
+    """Send a push `ms` later."""
+    DUPLICATE = "duplicate"
+    """Send a push twice."""
+    OUT_OF_ORDER = "out_of_order"
+    """Send a push after the one that follows it."""
+    GARBAGE = "garbage"
+    """Send what is no JSON in place of a push."""
+    NULL_PRICE = "null_price"
+    """Send a push of prices with null in their place."""
+    SPIKE = "spike"
+    """Send a push with its prices changed by `share`; the market itself does not move."""
+    FUTURE = "future"
+    """Send a push with a time `ms` ahead."""
+
+    CUT = "cut"
+    """Cut stream connections, now."""
+    HALF_OPEN = "half_open"
+    """Let stream connections stand but never read from or write to them again, from now on."""
+    REFUSE = "refuse"
+    """Refuse new connections, from now on for `ms`."""
+
+
+PUSH_KINDS: Final = frozenset(
+    {
+        Kind.FROZEN,
+        Kind.MISSING,
+        Kind.LATE,
+        Kind.DUPLICATE,
+        Kind.OUT_OF_ORDER,
+        Kind.GARBAGE,
+        Kind.NULL_PRICE,
+        Kind.SPIKE,
+        Kind.FUTURE,
+    }
+)
+ACTS: Final = frozenset({Kind.CUT, Kind.HALF_OPEN, Kind.REFUSE})
+"""They happen when they are ordered; the others wait for their requests and pushes."""
+_ENDLESS: Final = 1_000_000_000
 
 
 @dataclass(slots=True, kw_only=True)
 class Fault:
-    """One fault waiting for its requests; an absent selector matches everything."""
+    """One fault and what it hits; an absent selector matches everything."""
 
     kind: Kind
-    next: int = 1
-    """How many matching requests it still hits."""
-    status: int = 503
+    next: int | None = None
+    """How many hits are left; by default one, or endless with a probability or when frozen."""
+    probability: float | None = None
+    """Of a hit, for each that matches."""
+    seed: int = 1
+    """Of the draws: the same seed hits the same ones."""
     method: str | None = None
     path: str | None = None
+    """Of requests, from `/v3` on."""
+    topic: str | None = None
+    """Of pushes."""
     account: str | None = None
-    """The API key that the request names."""
+    """The API key that a request names, or that a stream connection has proven."""
+    status: int = 503
+    ms: int = 1000
+    share: float = -0.3
+    _draws: random.Random = field(init=False, repr=False)
 
-    def matches(self, *, method: str, path: str, account: str | None) -> bool:
-        return (
-            self.next > 0
-            and self.method in {None, method}
-            and self.path in {None, path}
-            and self.account in {None, account}
-        )
+    def __post_init__(self) -> None:
+        self._draws = random.Random(self.seed)  # noqa: S311 - chance, not a secret
+        if self.next is None:
+            endless = self.probability is not None or self.kind is Kind.FROZEN
+            self.next = _ENDLESS if endless else 1
+
+    def hits(self) -> bool:
+        """Whether it strikes what matched, by its probability; a hit is counted."""
+        assert self.next is not None
+        if self.probability is not None and self._draws.random() >= self.probability:
+            return False
+        self.next -= 1
+        return True
 
 
 class Faults:
+    """The faults that wait, the oldest first; of several that match, the first that hits counts."""
+
     def __init__(self) -> None:
         self.waiting: list[Fault] = []
 
@@ -43,11 +114,28 @@ class Faults:
     def clear(self) -> None:
         self.waiting.clear()
 
-    def take(self, *, method: str, path: str, account: str | None) -> Fault | None:
-        """Return the oldest fault that hits this request, and count the hit."""
+    def for_request(self, *, method: str, path: str, account: str | None) -> Fault | None:
+        return self._take(
+            lambda fault: (
+                fault.kind not in PUSH_KINDS
+                and fault.method in {None, method}
+                and fault.path in {None, path}
+                and fault.account in {None, account}
+            )
+        )
+
+    def for_push(self, *, topic: str, account: str | None) -> Fault | None:
+        return self._take(
+            lambda fault: (
+                fault.kind in PUSH_KINDS
+                and fault.topic in {None, topic}
+                and fault.account in {None, account}
+            )
+        )
+
+    def _take(self, matches: Callable[[Fault], bool]) -> Fault | None:
         for fault in self.waiting:
-            if fault.matches(method=method, path=path, account=account):
-                fault.next -= 1
+            if matches(fault) and fault.hits():
                 if fault.next == 0:
                     self.waiting.remove(fault)
                 return fault

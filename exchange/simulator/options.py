@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 
 from exchange.formulas import FEE_RATES
@@ -27,9 +28,13 @@ def settings_from(arguments: Sequence[str]) -> Settings:
         speed=options.speed,
         start_price=options.start_price,
         half_spread=options.spread,
+        live_url=options.live_url,
+        tls=options.tls,
+        funding_rate=options.funding_rate,
+        most_message_bytes=options.message_bytes,
         scopes=options.scopes,
         fee_tier=options.fee_tier,
-        limits=Limits() if options.limits == "on" else None,
+        limits=_limits(options) if options.limits == "on" else None,
     )
 
 
@@ -42,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_addresses(parser)
     _add_market(parser)
+    _add_limits(parser)
     return parser
 
 
@@ -74,10 +80,63 @@ def _add_addresses(parser: argparse.ArgumentParser) -> None:
         help="round trip added to each REST answer",
     )
     add(
+        "--tls",
+        action="store_true",
+        help="serve https and wss; the first line then names the file of the certificate to trust",
+    )
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    default = Limits()
+    group = parser.add_argument_group("limits", "of the real exchange, each with its own value")
+    add = group.add_argument
+    add(
         "--limits",
         choices=["on", "off"],
         default="on",
-        help="the real exchange's limits on requests, messages and connections",
+        help="off: none on requests, messages and connections",
+    )
+    for name, rate, what in (
+        ("--private-rest", default.private_rest, "requests a second of one key"),
+        ("--public-rest", default.public_rest, "requests a second of one IP without a key"),
+        ("--messages", default.stream_messages, "messages a second of one stream connection"),
+        ("--authentications", default.authentications, "authentications a minute of one IP"),
+        ("--new-connections", default.new_connections, "new stream connections an hour of one IP"),
+    ):
+        add(name, type=_positive, default=rate.most, metavar="N", help=what)
+    add(
+        "--connections",
+        type=_positive,
+        default=default.connections,
+        metavar="N",
+        help="stream connections of one IP at a time",
+    )
+    add(
+        "--idle-s",
+        type=_above_zero,
+        default=default.idle_s,
+        metavar="SECONDS",
+        help="without a frame from the client before its connection is closed",
+    )
+    add(
+        "--message-bytes",
+        type=_positive,
+        default=Settings().most_message_bytes,
+        metavar="N",
+        help="of one frame from a client, with limits on or off",
+    )
+
+
+def _limits(options: argparse.Namespace) -> Limits:
+    default = Limits()
+    return Limits(
+        private_rest=replace(default.private_rest, most=options.private_rest),
+        public_rest=replace(default.public_rest, most=options.public_rest),
+        stream_messages=replace(default.stream_messages, most=options.messages),
+        authentications=replace(default.authentications, most=options.authentications),
+        new_connections=replace(default.new_connections, most=options.new_connections),
+        connections=options.connections,
+        idle_s=options.idle_s,
     )
 
 
@@ -86,11 +145,11 @@ def _add_market(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--prices",
-        metavar="synthetic|manual|FILE.csv",
+        metavar="synthetic|manual|live|FILE.csv",
         default=default.prices,
         help="synthetic: a seeded walk with a crash about every three minutes; manual: only the "
-        "control port moves the price; else a file of one-minute candles with the columns "
-        "open_time,open,high,low,close",
+        "control port moves the price; live: the public stream of the real exchange; else a file "
+        "of one-minute candles with the columns open_time,open,high,low,close",
     )
     add(
         "--speed",
@@ -98,7 +157,14 @@ def _add_market(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="seconds of the market in one second of ours (None: 1 for synthetic, 60 for a file)",
     )
-    add("--start-price", type=_price, default=default.start_price, help="first price in dollars")
+    add("--live-url", default=default.live_url, help="the stream that live prices come from")
+    add("--funding-rate", type=_decimal, default=default.funding_rate, help="of every settlement")
+    add(
+        "--start-price",
+        type=_price,
+        default=default.start_price,
+        help="first price of a synthetic or manual market",
+    )
     add(
         "--spread",
         type=_spread,

@@ -21,7 +21,8 @@ from exchange.simulator.rest.access import Gate, Incoming
 from exchange.simulator.rest.service import Outcome, RestService
 from exchange.simulator.settings import Settings
 from exchange.simulator.stream.authenticate import Authenticator
-from exchange.simulator.stream.hub import Hub, Listener
+from exchange.simulator.stream.delivery import Delivery, Listener
+from exchange.simulator.stream.hub import Hub
 from exchange.simulator.stream.session import Moment, Session
 
 
@@ -40,9 +41,9 @@ class Paper:
         self.settings = settings
         self.venue = _venue(settings, self.now_us() // 1000)
         self.accounts = [self._new_account(number) for number in range(1, settings.accounts + 1)]
-        self.hub = Hub()
-        self.ledger = Ledger()
         self.faults = Faults()
+        self.hub = Hub(Delivery(self.faults))
+        self.ledger = Ledger()
         self._rest = RestService(self.venue, Gate(self.venue.account_with_key, settings.limits))
         self._authenticator = Authenticator(self.venue.account_with_key, settings.limits)
 
@@ -52,6 +53,10 @@ class Paper:
         if self.venue.move(price, now // 1000):
             self.ledger.ticks.append(Tick(time=now // 1000, price=price, sent_at_us=self.now_us()))
             self.publish()
+
+    def open_at(self, price: UsdPerBtc) -> None:
+        """Set the first price of the market, before anyone trades."""
+        self.venue.market.price = price
 
     def rest(self, request: Incoming) -> Outcome:
         """Answer a request; its events leave before its answer does."""

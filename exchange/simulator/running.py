@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -66,6 +67,11 @@ class Simulator:
         return self._server.control
 
     @property
+    def certificate(self) -> Path | None:
+        """The file of the certificate to trust, with `tls`; it goes when the exchange stops."""
+        return self._server.certificate.path if self._server.certificate else None
+
+    @property
     def accounts(self) -> list[PaperAccount]:
         return self._server.paper.accounts
 
@@ -93,11 +99,11 @@ class Simulator:
         return self._do(lambda: account.wallet.balance)
 
     def fault(self, kind: Kind | str, **selectors: Any) -> None:
-        """Let the next matching request go wrong; the fields are those of `Fault`."""
-        self._do(lambda: self._server.paper.faults.add(Fault(kind=Kind(kind), **selectors)))
+        """Let something go wrong; the fields are those of `Fault`."""
+        self._do(lambda: self._server.order(Fault(kind=Kind(kind), **selectors)))
 
     def clear_faults(self) -> None:
-        self._do(self._server.paper.faults.clear)
+        self._do(self._server.end_faults)
 
     def writes(self) -> list[WriteRecord]:
         """Return every write received, the oldest first."""
@@ -108,7 +114,7 @@ class Simulator:
 
     def cut_streams(self) -> None:
         """Cut every stream connection, as when a network breaks."""
-        self._do(self._server.cut_streams)
+        self.fault(Kind.CUT)
 
     def _do(self, action: Callable[[], Answer]) -> Answer:
         async def on_the_loop() -> Answer:
@@ -124,7 +130,7 @@ class Simulator:
         self._stopping = asyncio.Event()
         try:
             self._server = Server(self._settings)
-            self._server.start()
+            await self._server.start()
         except Exception as error:  # noqa: BLE001 - raised again in the thread that entered
             self._failure = error
             return

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 from typing import Final
 
 from tornado.httpserver import HTTPServer
@@ -10,18 +11,53 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application
 
 from exchange.simulator import control
+from exchange.simulator.certificate import Certificate
+from exchange.simulator.faults import ACTS, Fault, Kind
 from exchange.simulator.paper import Paper
 from exchange.simulator.prices import feed
 from exchange.simulator.rest.door import RestDoor
 from exchange.simulator.settings import Settings
-from exchange.simulator.stream.door import MOST_BYTES, Lobby, StreamDoor
+from exchange.simulator.stream.door import Lobby, StreamDoor
 
 CONTROL_HOST: Final = "127.0.0.1"
-TICKER_EVERY_S: Final = 1.0
+EVERY_S: Final = 1.0
 
 
 class PortTaken(Exception):  # noqa: N818 - one sentence for the person who chose the address
     """The address cannot be listened on; the message names it and says why."""
+
+
+class Entrance:
+    """One address and what answers there; it can be shut and opened again."""
+
+    def __init__(
+        self, application: Application, host: str, port: int, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._application = application
+        self._tls = tls
+        self._servers: list[HTTPServer] = []
+        self._host = host
+        self.port = port
+
+    def open(self) -> None:
+        try:
+            sockets = bind_sockets(self.port, self._host, family=socket.AF_INET)
+        except OSError as error:
+            raise PortTaken(f"Cannot listen on {self._host}:{self.port}: {error.strerror}.") from None
+        # A server that was stopped cannot be started again, so each opening has its own.
+        self._servers.append(HTTPServer(self._application, ssl_options=self._tls))
+        self._servers[-1].add_sockets(sockets)
+        self.port = sockets[0].getsockname()[1]
+
+    def shut(self) -> None:
+        """Refuse new connections; those that stand go on."""
+        for server in self._servers:
+            server.stop()
+
+    async def leave(self) -> None:
+        self.shut()
+        for server in self._servers:
+            await server.close_all_connections()
 
 
 class Server:
@@ -29,84 +65,118 @@ class Server:
 
     def __init__(self, settings: Settings) -> None:
         self._feed = feed.chosen(settings)
+        self.certificate = Certificate(settings.host) if settings.tls else None
         self.paper = Paper(settings)
         self._settings = settings
         self._lobby = Lobby(settings.limits)
-        self._doors: list[HTTPServer] = []
+        tls = self.certificate.context() if self.certificate else None
+        self._public = Entrance(self._public_doors(), settings.host, settings.port, tls)
+        self._control = Entrance(self._control_doors(), CONTROL_HOST, settings.control_port)
         self._tasks: list[asyncio.Task[None]] = []
+        self._reopening: asyncio.TimerHandle | None = None
 
-    def start(self) -> None:
-        """Listen, then let the prices run; `PortTaken` where an address cannot be had."""
-        settings = self._settings
-        port = self._listen(self._public(), settings.host, settings.port)
-        control_port = self._listen(self._control(), CONTROL_HOST, settings.control_port)
-        self.rest = f"http://{_address(settings.host)}:{port}/v3"
-        self.stream = f"ws://{_address(settings.host)}:{port}/v1"
-        self.control = f"http://{CONTROL_HOST}:{control_port}"
+    async def start(self) -> None:
+        """Listen, then let the prices run.
+
+        Raises:
+            PortTaken: an address cannot be had.
+            Unreachable: the prices are to come from a place that does not answer.
+        """
+        if self._feed is not None:
+            first = await self._feed.open()
+            if first is not None:
+                self.paper.open_at(first)
+        self._public.open()
+        self._control.open()
         self._tasks.append(asyncio.create_task(self._every_second()))
         if self._feed is not None:
             self._tasks.append(asyncio.create_task(self._feed.run(self.paper.move)))
 
-    def cut_streams(self) -> None:
-        """End every stream connection without a farewell."""
-        self._lobby.cut_all()
+    @property
+    def rest(self) -> str:
+        return f"{'https' if self.certificate else 'http'}://{self._address}/v3"
+
+    @property
+    def stream(self) -> str:
+        return f"{'wss' if self.certificate else 'ws'}://{self._address}/v1"
+
+    @property
+    def control(self) -> str:
+        return f"http://{CONTROL_HOST}:{self._control.port}"
+
+    def order(self, fault: Fault) -> None:
+        """Do at once what is an act; let the other faults wait for what they hit."""
+        if fault.kind not in ACTS:
+            self.paper.faults.add(fault)
+        elif fault.kind is Kind.CUT:
+            self._lobby.cut(fault.account)
+        elif fault.kind is Kind.HALF_OPEN:
+            for door in self._lobby.of(fault.account):
+                door.go_silent()
+        else:
+            self._refuse(fault.ms)
+
+    def end_faults(self) -> None:
+        """Let no fault wait any longer, and let everyone in again."""
+        self.paper.faults.clear()
+        self._let_in()
 
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        if self._feed is not None:
+            self._feed.close()
+        if self._reopening is not None:
+            self._reopening.cancel()
         await self._lobby.close_all()
-        for door in self._doors:
-            door.stop()
-            await door.close_all_connections()
+        for entrance in (self._public, self._control):
+            await entrance.leave()
+        if self.certificate is not None:
+            self.certificate.remove()
 
-    def _listen(self, application: Application, host: str, port: int) -> int:
-        try:
-            sockets = bind_sockets(port, host, family=socket.AF_INET)
-        except OSError as error:
-            raise PortTaken(f"Cannot listen on {host}:{port}: {error.strerror}.") from None
-        door = HTTPServer(application)
-        door.add_sockets(sockets)
-        self._doors.append(door)
-        bound: int = sockets[0].getsockname()[1]
-        return bound
+    @property
+    def _address(self) -> str:
+        """Where clients on this machine reach a host that may mean every interface."""
+        every = {"", "0.0.0.0"}  # noqa: S104 - compared, not bound
+        host = CONTROL_HOST if self._settings.host in every else self._settings.host
+        return f"{host}:{self._public.port}"
 
-    def _public(self) -> Application:
+    def _refuse(self, for_ms: int) -> None:
+        self._let_in()
+        self._public.shut()
+        loop = asyncio.get_running_loop()
+        self._reopening = loop.call_later(for_ms / 1000, self._let_in)
+
+    def _let_in(self) -> None:
+        if self._reopening is not None:
+            self._reopening.cancel()
+            self._reopening = None
+            self._public.open()
+
+    def _public_doors(self) -> Application:
         return Application(
             [
                 ("/v1", StreamDoor, {"paper": self.paper, "lobby": self._lobby}),
                 (".*", RestDoor, {"paper": self.paper}),
             ],
             log_function=_log_nothing,
-            websocket_max_message_size=MOST_BYTES,
+            websocket_max_message_size=self._settings.most_message_bytes,
         )
 
-    def _control(self) -> Application:
-        arguments = {"paper": self.paper}
+    def _control_doors(self) -> Application:
+        given = {"paper": self.paper, "order": self.order, "end_faults": self.end_faults}
         return Application(
-            [
-                ("/ledger", control.LedgerDoor, arguments),
-                ("/ticks", control.TicksDoor, arguments),
-                ("/price", control.PriceDoor, arguments),
-                ("/funding", control.FundingDoor, arguments),
-                ("/deposit", control.DepositDoor, arguments),
-                ("/announcement", control.AnnouncementDoor, arguments),
-                ("/faults", control.FaultsDoor, arguments),
-            ],
+            [(path, door, given) for path, door in control.DOORS.items()],
             log_function=_log_nothing,
         )
 
     async def _every_second(self) -> None:
         while True:
-            await asyncio.sleep(TICKER_EVERY_S)
+            await asyncio.sleep(EVERY_S)
             self.paper.every_second()
             self._lobby.close_idle(self.paper.moment().monotonic_s)
-
-
-def _address(host: str) -> str:
-    """Return where clients on this machine reach a host that may mean every interface."""
-    return "127.0.0.1" if host in {"", "0.0.0.0"} else host  # noqa: S104 - compared, not bound
 
 
 def _log_nothing(_request: object) -> None:

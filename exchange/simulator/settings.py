@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
+from exchange.config import PUBLIC_ENDPOINTS, Network
 from exchange.money import Sats, UsdPerBtc
 from exchange.simulator.engine.account import TRADING_SCOPES, Scope
 from exchange.simulator.engine.market import FUNDING_RATE
@@ -49,10 +50,13 @@ class Settings:
     latency_ms: int = 0
     """Round trip added to each REST answer."""
     prices: str = "synthetic"
-    """`synthetic`, `manual`, or the path of a CSV file of candles."""
+    """`synthetic`, `manual`, `live`, or the path of a CSV file of candles."""
+    live_url: str = f"{PUBLIC_ENDPOINTS[Network.MAINNET].stream_url}/v1"
+    """Where live prices come from."""
     speed: float | None = None
     """How many times faster than real time; None is 1 for the synthetic walk and 60 for a file."""
     start_price: UsdPerBtc = _START_PRICE
+    """Where synthetic and manual prices begin."""
     funding_rate: Decimal = FUNDING_RATE
     """Of every settlement; positive makes longs pay."""
     scopes: frozenset[Scope] = TRADING_SCOPES
@@ -61,5 +65,9 @@ class Settings:
     """Of every account, 0 to 3."""
     half_spread: Decimal = Decimal("0.5")
     """Dollars from the last price to the smallest bucket's ask and bid."""
+    tls: bool = False
+    """Serve https and wss with a certificate of our own making."""
+    most_message_bytes: int = 16 * 1024
+    """Of one frame from a client; a larger one ends its connection (5.1)."""
     limits: Limits | None = field(default_factory=Limits)
     """None: no limits at all."""

@@ -7,12 +7,11 @@ from typing import Final
 
 from exchange.money import UsdPerBtc
 from exchange.simulator.prices import candles, synthetic
+from exchange.simulator.prices.live import LiveFeed
 from exchange.simulator.settings import Settings
 
 REAL_TICK_S: Final = 0.1
 FILE_SPEED: Final = 60.0
-MANUAL: Final = "manual"
-SYNTHETIC: Final = "synthetic"
 
 Ticks = Iterator[tuple[float, UsdPerBtc]]
 """Seconds of market time since the tick before, and the price."""
@@ -22,12 +21,20 @@ class Feed:
     """A path and its pace.
 
     Args:
+        first: what the market opens at; None leaves that to the settings.
         speed: how many seconds of the market pass in one second of ours.
     """
 
-    def __init__(self, path: Ticks, speed: float) -> None:
+    def __init__(self, path: Ticks, *, first: UsdPerBtc | None, speed: float) -> None:
         self._path = path
+        self._first = first
         self._speed = speed
+
+    async def open(self) -> UsdPerBtc | None:
+        return self._first
+
+    def close(self) -> None:
+        """Nothing is held open."""
 
     async def run(self, move: Callable[[UsdPerBtc], None]) -> None:
         """Move the price along the path until it ends; then the price stays."""
@@ -40,12 +47,22 @@ class Feed:
             move(price)
 
 
-def chosen(settings: Settings) -> Feed | None:
+def chosen(settings: Settings) -> Feed | LiveFeed | None:
     """Return the feed of the settings, None for manual prices; `BrokenFile` for an unusable file."""
-    if settings.prices == MANUAL:
-        return None
-    if settings.prices == SYNTHETIC:
-        return Feed(synthetic.ticks(settings.seed, settings.start_price), settings.speed or 1.0)
-    speed = settings.speed or FILE_SPEED
-    rows = candles.read(Path(settings.prices))
-    return Feed(candles.ticks(rows, tick_s=REAL_TICK_S * speed), speed)
+    match settings.prices:
+        case "manual":
+            return None
+        case "live":
+            return LiveFeed(settings.live_url)
+        case "synthetic":
+            path = synthetic.ticks(settings.seed, settings.start_price)
+            return Feed(path, first=None, speed=settings.speed or 1.0)
+        case file:
+            return _from_file(Path(file), settings.speed or FILE_SPEED)
+
+
+def _from_file(path: Path, speed: float) -> Feed:
+    rows = candles.read(path)
+    ticks = candles.ticks(rows, tick_s=REAL_TICK_S * speed)
+    _, first = next(ticks)
+    return Feed(ticks, first=first, speed=speed)

@@ -34,21 +34,27 @@ class RestDoor(RequestHandler):
     async def prepare(self) -> None:
         """Answer here, before tornado looks for a function named after the method."""
         request = self._incoming()
-        await asyncio.sleep(self._paper.settings.latency_ms / 2000)
-        fault = self._paper.faults.take(method=request.method, path=request.path, account=request.key)
+        fault = self._paper.faults.for_request(
+            method=request.method, path=request.path, account=request.key
+        )
+        await self._wait(fault, Kind.DELAY)
         outcome = self._outcome(request, fault)
-        lost = fault is not None and fault.kind is Kind.LOST_ANSWER
+        lost = fault is not None and fault.kind in {Kind.LOST_ANSWER, Kind.DROP}
         if request.method in _WRITES:
-            status = None if lost else outcome.answer.status
-            self._paper.record(request, outcome, status)
+            self._paper.record(request, outcome, None if lost else outcome.answer.status)
         if lost:
             self.detach().close()
             return
-        await asyncio.sleep(self._paper.settings.latency_ms / 2000)
+        await self._wait(fault, Kind.LATE_ANSWER)
         self._send(outcome.answer)
 
+    async def _wait(self, fault: Fault | None, kind: Kind) -> None:
+        """Wait for half of the round trip, and for the fault if it is of this kind."""
+        held_ms = fault.ms if fault is not None and fault.kind is kind else 0
+        await asyncio.sleep(held_ms / 1000 + self._paper.settings.latency_ms / 2000)
+
     def _outcome(self, request: Incoming, fault: Fault | None) -> Outcome:
-        if fault is not None and fault.kind is Kind.STATUS:
+        if fault is not None and fault.kind in {Kind.STATUS, Kind.DROP}:
             return Outcome(answer=with_status(fault.status), params=params_for_ledger(request))
         return self._paper.rest(request)
 

@@ -3,14 +3,13 @@
 import asyncio
 from typing import Final
 
+from tornado.ioloop import IOLoop
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from exchange.simulator.paper import Paper
 from exchange.simulator.settings import Limits
 from exchange.simulator.windows import Windows
 
-MOST_BYTES: Final = 16 * 1024
-"""Of one frame from a client; tornado closes the connection above it (5.1)."""
 POLICY_VIOLATION: Final = 1008
 GOING_AWAY: Final = 1001
 FAREWELL_S: Final = 0.5
@@ -27,7 +26,8 @@ class Lobby:
     def admits(self, ip: str, now_s: float) -> bool:
         if self._limits is None or self._new is None:
             return True
-        if sum(1 for door in self.connections if door.ip == ip) >= self._limits.connections:
+        standing = sum(door.admitted and door.ip == ip for door in self.connections)
+        if standing >= self._limits.connections:
             return False
         return self._new.take(ip, now_s)
 
@@ -37,9 +37,13 @@ class Lobby:
                 if now_s - door.heard_at_s > self._limits.idle_s:
                     door.close(POLICY_VIOLATION, "idle")
 
-    def cut_all(self) -> None:
-        """End every connection at once, without a farewell."""
-        for door in list(self.connections):
+    def of(self, key: str | None) -> list["StreamDoor"]:
+        """Return the connections that have proven an API key, or all without one."""
+        return [door for door in self.connections if key in {None, door.key}]
+
+    def cut(self, key: str | None = None) -> None:
+        """End connections at once, without a farewell."""
+        for door in self.of(key):
             door.cut()
 
     async def close_all(self) -> None:
@@ -49,7 +53,7 @@ class Lobby:
         end_s = asyncio.get_running_loop().time() + FAREWELL_S
         while self.connections and asyncio.get_running_loop().time() < end_s:
             await asyncio.sleep(0.01)
-        self.cut_all()
+        self.cut()
         # The streams tell of their own end in the loop's next round.
         await asyncio.sleep(0)
 
@@ -63,22 +67,25 @@ class StreamDoor(WebSocketHandler):
         self.ip = self.request.remote_ip or ""
         self._session = paper.session(self.ip, self)
         self.heard_at_s = paper.moment().monotonic_s
+        self.admitted = False
+        self._silent = False
 
     def check_origin(self, origin: str) -> bool:  # noqa: ARG002 - tornado's own signature
         """Let everyone in: programs send whatever origin they like, and no cookie is at stake."""
         return True
 
     def open(self, *_args: str, **_kwargs: str) -> None:
-        if not self._lobby.admits(self.ip, self.heard_at_s):
-            self.close(POLICY_VIOLATION, "too many connections")
-            return
-        self.set_nodelay(value=True)
+        self.admitted = self._lobby.admits(self.ip, self.heard_at_s)
         self._lobby.connections[self] = None
+        if self.admitted:
+            self.set_nodelay(value=True)
+        else:
+            self.close(POLICY_VIOLATION, "too many connections")
 
     def on_message(self, message: str | bytes) -> None:
         moment = self._paper.moment()
         self.heard_at_s = moment.monotonic_s
-        if self in self._lobby.connections:
+        if self.admitted:
             self.push(self._session.answer(message, moment))
 
     def on_ping(self, data: bytes) -> None:  # noqa: ARG002 - tornado's own signature
@@ -86,7 +93,18 @@ class StreamDoor(WebSocketHandler):
 
     def on_close(self) -> None:
         self._lobby.connections.pop(self, None)
-        self._session.leave()
+        self._session.end()
+
+    @property
+    def key(self) -> str | None:
+        account = self._session.account
+        return account.identity.credentials.key if account else None
+
+    def go_silent(self) -> None:
+        """Never read or write again, as when the machine behind a live socket has gone."""
+        self._silent = True
+        if self.ws_connection is not None and self.ws_connection.stream is not None:
+            IOLoop.current().remove_handler(self.ws_connection.stream.fileno())
 
     def cut(self) -> None:
         """End the connection without a farewell."""
@@ -95,6 +113,8 @@ class StreamDoor(WebSocketHandler):
 
     def push(self, text: str) -> None:
         """Send a text frame; a connection that is closing hears nothing more."""
+        if self._silent:
+            return
         try:
             self.write_message(text)
         except WebSocketClosedError:

@@ -1,21 +1,17 @@
 """Who hears which topic."""
 
 from collections.abc import Iterable
-from typing import Protocol
 
 from exchange.simulator.engine.events import Event
 from exchange.simulator.stream import rpc
-
-
-class Listener(Protocol):
-    def push(self, text: str) -> None:
-        """Send a text frame; never blocks, never raises."""
+from exchange.simulator.stream.delivery import Delivery, Listener
 
 
 class Hub:
     """Subscriptions by topic and, for private topics, by account id."""
 
-    def __init__(self) -> None:
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
         # A dict without values keeps the order of subscription; a set would not.
         self._listeners: dict[tuple[str, str | None], dict[Listener, None]] = {}
 
@@ -24,6 +20,10 @@ class Hub:
 
     def leave(self, listener: Listener, topic: str, account: str | None) -> None:
         self._listeners.get((topic, account), {}).pop(listener, None)
+
+    def gone(self, listener: Listener) -> None:
+        """Forget what was held back for a connection that has ended."""
+        self._delivery.forget(listener)
 
     def is_heard(self, topic: str) -> bool:
         """Whether anyone has subscribed to a public topic."""
@@ -35,4 +35,4 @@ class Hub:
             if listeners:
                 text = rpc.push(event.topic, event.data)
                 for listener in list(listeners):
-                    listener.push(text)
+                    self._delivery.deliver(listener, event, text)

@@ -9,7 +9,8 @@ from exchange.simulator.engine.account import Account
 from exchange.simulator.settings import Limits
 from exchange.simulator.stream import rpc, topics
 from exchange.simulator.stream.authenticate import Authenticator
-from exchange.simulator.stream.hub import Hub, Listener
+from exchange.simulator.stream.delivery import Listener
+from exchange.simulator.stream.hub import Hub
 from exchange.simulator.stream.rpc import RpcError
 from exchange.simulator.windows import Windows
 
@@ -93,6 +94,11 @@ class Session:
         """End every subscription."""
         for topic in list(self._topics):
             self._drop(topic)
+
+    def end(self) -> None:
+        """Leave everything: the connection is gone."""
+        self.leave()
+        self._hub.gone(self._listener)
 
     def _result(self, request: rpc.Request, moment: Moment) -> object:
         method = self._methods.get(request.method)

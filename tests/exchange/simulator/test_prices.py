@@ -126,6 +126,6 @@ def test_the_feed_keeps_the_pace_and_ends_with_its_path() -> None:
     path = [(0.5, UsdPerBtc(Decimal(price))) for price in (1, 2, 3, 4)]
     seen: list[UsdPerBtc] = []
     began_s = time.monotonic()
-    asyncio.run(Feed(iter(path), speed=20).run(seen.append))
+    asyncio.run(Feed(iter(path), first=None, speed=20).run(seen.append))
     assert 0.1 <= time.monotonic() - began_s < 2
     assert seen == [1, 2, 3, 4]

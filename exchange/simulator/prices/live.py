@@ -1,0 +1,100 @@
+"""The price of the real exchange, from its public stream."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
+from typing import Final
+
+from tornado.httpclient import HTTPClientError
+from tornado.websocket import WebSocketClientConnection, WebSocketError, websocket_connect
+
+from exchange.money import MIN_PRICE, UsdPerBtc, nearest_tick
+from exchange.simulator import codec
+
+TOPICS: Final = ("futures/inverse/btc_usd/lastPrice", "futures/inverse/btc_usd/ticker")
+"""The ticker too: it comes even while the price rests."""
+PATIENCE_S: Final = 15.0
+"""For the connection and its first price, and for each price after that before dialling anew."""
+PAUSE_S: Final = 5.0
+
+
+class Unreachable(Exception):  # noqa: N818 - one sentence for the person who chose live prices
+    """The real stream cannot be reached; the message says so and what else can be done."""
+
+
+class LiveFeed:
+    """Prices as they are pushed; a lost connection is dialled again until it stands."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._line: WebSocketClientConnection | None = None
+
+    async def open(self) -> UsdPerBtc:
+        """Return the first price; `Unreachable` where none comes."""
+        try:
+            self._line = await self._dial()
+            return await self._next()
+        except (OSError, TimeoutError, HTTPClientError, WebSocketError, ValueError) as error:
+            self.close()
+            reason = str(error) or "it did not answer"
+            raise Unreachable(
+                f"The live prices of {self._url} cannot be reached ({reason}): "
+                "this needs internet; without it use --prices synthetic or a file."
+            ) from None
+
+    async def run(self, move: Callable[[UsdPerBtc], None]) -> None:
+        """Move the price with every push, for ever."""
+        while True:
+            try:
+                move(await self._next())
+            except (OSError, TimeoutError, HTTPClientError, WebSocketError, ValueError):
+                print("Live prices lost, dialling again.", file=sys.stderr)  # noqa: T201 - for a person
+                await self._dial_again()
+
+    def close(self) -> None:
+        if self._line is not None:
+            self._line.close()
+
+    async def _dial_again(self) -> None:
+        self.close()
+        while True:
+            try:
+                self._line = await self._dial()
+            except (OSError, TimeoutError, HTTPClientError, WebSocketError):
+                await asyncio.sleep(PAUSE_S)
+            else:
+                return
+
+    async def _dial(self) -> WebSocketClientConnection:
+        line = await asyncio.wait_for(websocket_connect(self._url, ping_interval=30), PATIENCE_S)
+        request = {
+            "jsonrpc": "2.0",
+            "id": "1",
+            "method": "subscribe",
+            "params": {"topics": TOPICS},
+        }
+        await line.write_message(json.dumps(request))
+        return line
+
+    async def _next(self) -> UsdPerBtc:
+        assert self._line is not None
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                text = await self._line.read_message()
+                if text is None:
+                    raise WebSocketError("the connection was closed")
+                price = _price_in(codec.decode(text))
+                if price is not None:
+                    return price
+
+
+def _price_in(frame: object) -> UsdPerBtc | None:
+    """Return the price of a push, None for a frame without one."""
+    match frame:
+        case {"params": {"data": {"lastPrice": int() | Decimal() as price}}} if price >= MIN_PRICE:
+            return nearest_tick(Fraction(price))
+        case _:
+            return None

@@ -1,0 +1,112 @@
+"""The stream's limits, each with a value small enough to meet."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+import websocket
+
+from exchange.simulator.running import Simulator
+from exchange.simulator.settings import Limits
+from exchange.simulator.windows import Rate, Windows
+from tests.exchange.simulator.calling import LAST_PRICE, Stream
+from tests.waiting import wait_until
+
+
+@contextmanager
+def limited(limits: Limits) -> Iterator[Simulator]:
+    with Simulator(limits=limits) as venue:
+        yield venue
+
+
+def is_shut_out(venue: Simulator) -> bool:
+    """Whether a new connection is closed at once, at the WebSocket layer."""
+    with Stream(venue.stream) as stream:
+        stream.socket.send('{"jsonrpc":"2.0","id":1,"method":"ping"}')
+        code, _ = stream.socket.recv_data(control_frame=True)
+        return bool(code == websocket.ABNF.OPCODE_CLOSE)
+
+
+def test_the_eleventh_message_within_a_second_is_refused_and_the_connection_lives() -> None:
+    with limited(Limits()) as venue, Stream(venue.stream) as stream:
+        frames = [stream.call("ping") for _ in range(11)]
+    assert [frame["rateLimit"]["remaining"] for frame in frames] == [*range(9, -1, -1), 0]
+    error = frames[-1]["error"]
+    assert (error["code"], error["data"]["code"]) == (-32429, "TOO_MANY_REQUESTS")
+    assert 0 < error["data"]["retryAfterMs"] <= 1001
+    assert frames[-1]["id"] == 11
+
+
+def test_pushes_cost_nothing_of_the_budget() -> None:
+    few = Limits(stream_messages=Rate(most=3, window_s=60))
+    with limited(few) as venue, Stream(venue.stream) as stream:
+        stream.call("subscribe", topics=[LAST_PRICE])
+        for price in range(1, 20):
+            venue.set_price(price)
+        assert [stream.push()["data"]["lastPrice"] for _ in range(19)] == list(range(1, 20))
+        assert stream.call("ping")["rateLimit"]["remaining"] == 1
+
+
+def test_authentications_are_counted_over_all_connections_of_an_ip() -> None:
+    with limited(Limits(authentications=Rate(most=2, window_s=60))) as venue:
+        frames = []
+        for _ in range(3):
+            with Stream(venue.stream) as stream:
+                frames.append(stream.authenticate(venue.accounts[0].credentials))
+    assert ["result" in frame for frame in frames] == [True, True, False]
+    assert frames[-1]["error"]["data"]["retryAfterMs"] > 50_000
+
+
+def test_only_so_many_connections_stand_at_a_time() -> None:
+    with limited(Limits(connections=2)) as venue, ExitStack() as stack:
+        streams = [stack.enter_context(Stream(venue.stream)) for _ in range(2)]
+        assert all(stream.call("ping")["result"] == "pong" for stream in streams)
+        assert is_shut_out(venue)
+        streams[0].socket.close()
+        wait_until(lambda: not is_shut_out(venue), within_s=5, what="the place is free again")
+
+
+def test_only_so_many_connections_are_new_within_the_hour() -> None:
+    with limited(Limits(new_connections=Rate(most=2, window_s=3600))) as venue:
+        for _ in range(2):
+            with Stream(venue.stream) as stream:
+                stream.call("ping")
+        assert is_shut_out(venue)
+
+
+def test_a_client_that_says_nothing_is_closed_and_one_that_pings_is_not() -> None:
+    with limited(Limits(idle_s=1.5)) as venue, ExitStack() as stack:
+        silent, lively = (stack.enter_context(Stream(venue.stream)) for _ in range(2))
+        silent.call("ping")
+        lively.call("subscribe", topics=["futures/inverse/btc_usd/ticker"])
+        for _ in range(3):
+            lively.push()
+            lively.socket.ping()
+        code, _ = silent.socket.recv_data(control_frame=True)
+        assert code == websocket.ABNF.OPCODE_CLOSE
+        assert lively.call("ping")["result"] == "pong"
+
+
+def test_a_frame_that_is_too_large_ends_its_connection() -> None:
+    with limited(Limits()) as venue, Stream(venue.stream) as stream:
+        stream.socket.send("x" * (16 * 1024 + 1))
+        code, _ = stream.socket.recv_data(control_frame=True)
+        assert code == websocket.ABNF.OPCODE_CLOSE
+
+
+def test_a_budget_is_full_again_one_window_after_its_first_use() -> None:
+    windows = Windows(Rate(most=2, window_s=10))
+    taken = [windows.take("a", now_s) for now_s in (0, 9, 9.9, 10, 19.9, 20)]
+    assert taken == [True, True, False, True, True, True]
+    assert windows.left("a", 20) == 1
+    assert windows.full_in_s("a", 24) == 6
+    assert windows.take("b", 9.9), "names do not share a budget"
+
+
+@pytest.mark.parametrize("most", [1, 5])
+def test_a_client_that_paces_itself_exactly_is_never_refused(most: int) -> None:
+    rate = Limits().private_rest if most == 5 else Limits().public_rest
+    windows = Windows(rate)
+    jitter = (0.0, 0.02, -0.02, 0.01, -0.01)
+    moments = [number / most + jitter[number % 5] for number in range(1, 100)]
+    assert all(windows.take("a", now_s) for now_s in moments)
