@@ -302,7 +302,8 @@ class SessionPool:
             wait_s = self.admission.wait_s(authenticates=True)
             if wait_s == 0:
                 del self._dialling[account_id]
-                account.keeping.since_s = now_s
+                if account.session and account.session.connections == 0:
+                    account.keeping.since_s = now_s  # the time in the queue was nobody's failure
             return min(wait_s, _QUEUE_S)
 
     # What comes in

@@ -43,6 +43,7 @@ class Script:
     requests: list[Request] = field(default_factory=list)
     clock_ahead_s: float = 0.0
     clock_reads: int = 0
+    clock_is_out: bool = False
 
     def then(self, *answers: Answer) -> None:
         self.answers.extend(answers)
@@ -50,6 +51,8 @@ class Script:
     def answer_to(self, request: Request) -> Answer:
         if request.target == "/v3/time":
             self.clock_reads += 1
+            if self.clock_is_out:
+                return Answer(status=500)
             seconds = time.time() + self.clock_ahead_s
             stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
             return Answer(content=json.dumps({"time": f"{stamp}.{int(seconds % 1 * 1000):03d}Z"}))

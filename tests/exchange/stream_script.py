@@ -27,8 +27,11 @@ class StreamScript:
     """Half open: frames come in, none go out."""
     heard: list[dict[str, Any]] = field(default_factory=list)
     connections: int = 0
+    pongs: int = 0
     say: Callable[[str | bytes], None] = lambda _: None
-    """Sends a frame to every connection; may be called by any thread."""
+    """Sends a frame to every connection; like the next two it may be called by any thread."""
+    ping: Callable[[], None] = lambda: None
+    close: Callable[[int, str], None] = lambda _code, _reason: None
 
     def answer_to(self, request: dict[str, Any]) -> object:
         params = request.get("params", {})
@@ -61,12 +64,14 @@ async def _serve(script: StreamScript, started: threading.Event, stop: threading
     server = HTTPServer(Application([(r"/v1", _Door, {"script": script, "doors": doors})]))
     server.add_sockets(sockets)
 
-    def say(frame: str | bytes) -> None:
+    def each(call: Callable[[_Door], object]) -> None:
         for door in doors:
-            loop.call_soon_threadsafe(door.push, frame)
+            loop.call_soon_threadsafe(call, door)
 
+    script.say = lambda frame: each(lambda door: door.push(frame))
+    script.ping = lambda: each(lambda door: door.ping(b""))
+    script.close = lambda code, reason: each(lambda door: door.close(code, reason))
     script.url = f"ws://127.0.0.1:{sockets[0].getsockname()[1]}"
-    script.say = say
     started.set()
     while not stop.is_set():
         await asyncio.sleep(0.01)
@@ -91,6 +96,9 @@ class _Door(WebSocketHandler):
         if not self._script.silent:
             result = self._script.answer_to(request)
             self.push(json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result}))
+
+    def on_pong(self, data: bytes) -> None:  # noqa: ARG002 - tornado's own signature
+        self._script.pongs += 1
 
     def on_close(self) -> None:
         if self in self._doors:

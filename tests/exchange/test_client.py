@@ -1,5 +1,5 @@
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -7,10 +7,13 @@ import pytest
 
 from exchange.client import Client
 from exchange.errors import RejectedError, TransientError
+from exchange.formulas import Side
 from exchange.live import LiveView, connect
 from exchange.market import Quote, Source
-from exchange.money import Sats, UsdPerBtc
+from exchange.money import Sats, Usd, UsdPerBtc
+from exchange.paging import Span
 from exchange.position import PositionId, PositionsSnapshot
+from exchange.trade import NewTrade
 from tests.exchange import documents
 from tests.exchange.scripted import Answer, Script, scripted_exchange
 from tests.exchange.test_rest import client_of
@@ -104,3 +107,83 @@ def test_without_a_live_view_all_reads_go_to_rest(script: Script) -> None:
     client = Client(client_of(script.endpoints), account_id=7, network="paper")
     script.then(RUNNING, TICKER)
     assert client.snapshot(5).quote.source is Source.REST
+
+
+RESTING = documents.open_trade(id=documents.TRADE_ID)
+TRADE = PositionId(documents.TRADE_ID)
+STOP = UsdPerBtc(Decimal(95_000))
+
+
+@pytest.mark.parametrize(
+    ("write", "document", "target"),
+    [
+        pytest.param(
+            lambda c: c.open_trade(
+                NewTrade(side=Side.BUY, leverage=Decimal(2), quantity=Usd(1), limit=STOP)
+            ),
+            RESTING,
+            "trade",
+            id="open",
+        ),
+        pytest.param(lambda c: c.close(TRADE), documents.closed_trade(), "trade/close", id="close"),
+        pytest.param(
+            lambda c: c.cancel(TRADE), documents.canceled_trade(), "trade/cancel", id="cancel"
+        ),
+        pytest.param(lambda c: c.cancel_all(), [], "trades/cancel-all", id="cancel all"),
+        pytest.param(
+            lambda c: c.cash_in(TRADE, Sats(5)), documents.running_trade(), "trade/cash-in",
+            id="cash in",
+        ),
+        pytest.param(
+            lambda c: c.set_stoploss(TRADE, STOP), documents.running_trade(), "trade/stoploss",
+            id="stop loss",
+        ),
+        pytest.param(
+            lambda c: c.set_takeprofit(TRADE, STOP), documents.running_trade(), "trade/takeprofit",
+            id="take profit",
+        ),
+    ],
+)  # fmt: skip
+def test_every_write_outdates_what_was_seen_before_it(
+    live: LiveView,
+    script: Script,
+    *,
+    write: Callable[[Client], object],
+    document: object,
+    target: str,
+) -> None:
+    client = Client(client_of(script.endpoints), live, account_id=7, network="paper")
+    put(live)
+    script.then(Answer(content=json.dumps(document)))
+    write(client)
+    assert script.requests[0].target == f"/v3/futures/isolated/{target}"
+    assert live.read(None, 7).positions is None
+
+
+@pytest.mark.parametrize(
+    ("read", "document", "target"),
+    [
+        pytest.param(lambda c: c.account(), documents.account(), "account", id="account"),
+        pytest.param(
+            lambda c: c.open_trades(), [], "futures/isolated/trades/open", id="open trades"
+        ),
+        pytest.param(
+            lambda c: c.closed_trades(Span(most=1)), documents.page(),
+            "futures/isolated/trades/closed?limit=1", id="closed trades",
+        ),
+        pytest.param(
+            lambda c: c.canceled_trades(Span(most=1)), documents.page(),
+            "futures/isolated/trades/canceled?limit=1", id="canceled trades",
+        ),
+    ],
+)  # fmt: skip
+def test_what_the_live_view_does_not_hold_is_read_by_rest(
+    script: Script,
+    client: Client,
+    read: Callable[[Client], object],
+    document: object,
+    target: str,
+) -> None:
+    script.then(Answer(content=json.dumps(document)))
+    read(client)
+    assert script.requests[0].target == f"/v3/{target}"

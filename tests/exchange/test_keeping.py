@@ -108,6 +108,11 @@ def test_nothing_is_confirmed_that_was_read_before_an_event() -> None:
     assert keeping.confirmed(START + 2 * SECOND, 2) is not None
 
 
+def test_a_reading_newer_than_the_sign_of_life_needs_no_confirmation() -> None:
+    keeping = kept(live=True)
+    assert keeping.confirmed(START - SECOND, 1) is None
+
+
 def test_nothing_is_confirmed_by_a_session_that_is_not_live() -> None:
     assert kept().confirmed(START + SECOND, 1) is None
 

@@ -178,6 +178,14 @@ def test_the_exchange_may_say_how_long_to_wait() -> None:
     assert caught.value.after_s == 2.5
 
 
+def test_a_refusal_without_details_means_a_second() -> None:
+    talk = signing_in()
+    error = {"code": -32603, "message": "no"}
+    with pytest.raises(TransientError) as caught:
+        talk.conversation.heard(json.dumps({"id": talk.said()["id"], "error": error}))
+    assert caught.value.after_s == 1
+
+
 def test_it_asks_for_a_sign_of_life_and_tells_when_it_came() -> None:
     talk = live_talk()
     talk.seconds = 29.9

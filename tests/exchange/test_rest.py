@@ -1,6 +1,8 @@
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from urllib.parse import urlsplit
@@ -22,6 +24,7 @@ from exchange.market import Source
 from exchange.money import Sats, Usd, UsdPerBtc
 from exchange.paging import Span
 from exchange.position import PositionId
+from exchange.ratelimit import Scope
 from exchange.rest import RestClient
 from exchange.trade import NewTrade
 from tests.exchange import documents
@@ -401,3 +404,84 @@ def test_funding_of_one_trade_can_be_asked_for(script: Script, client: RestClien
     (fee,) = client.funding_fees(trade_id=TRADE)
     assert (fee.fee, fee.trade_id) == (-3, TRADE)
     assert script.requests[0].target.endswith(f"funding-fees?tradeId={TRADE}&limit=1000")
+
+
+def test_a_request_without_a_slot_in_time_is_given_back_unsent(script: Script) -> None:
+    limiter, waits = Unlimited(), list[float]()
+    limiter.wait = 2.0
+    client = RestClient(
+        script.endpoints,
+        CREDENTIALS,
+        timeouts=Timeouts(turn_s=5),
+        limiter=limiter,
+        clock=lambda: sum(waits),
+        sleep=waits.append,
+    )
+    with pytest.raises(TransientError, match="was not sent: the rate limit is used up") as caught:
+        client.add_margin(TRADE, Sats(1))
+    assert caught.value.after_s == 2
+    assert waits == [2, 2]
+    assert script.requests == []
+
+
+@pytest.mark.parametrize(
+    ("call", "protective"),
+    [
+        pytest.param(lambda c: c.add_margin(TRADE, Sats(1)), True, id="cuts risk"),
+        pytest.param(lambda c: c.cash_in(TRADE, Sats(1)), False, id="raises it"),
+        pytest.param(lambda c: c.set_stoploss(TRADE, None), False, id="takes protection away"),
+    ],
+)
+def test_only_writes_that_cut_risk_may_use_the_reserve(
+    script: Script, call: Callable[[RestClient], object], *, protective: bool
+) -> None:
+    limiter = Unlimited()
+    script.then(answer(documents.running_trade()))
+    call(RestClient(script.endpoints, CREDENTIALS, limiter=limiter))
+    assert limiter.asked == [(Scope.PRIVATE, protective)]
+
+
+def test_the_patience_asked_for_holds_for_all_with_the_same_limits(script: Script) -> None:
+    limiter = Unlimited()
+    script.then(Answer(status=429, headers={"Retry-After": "7"}))
+    with pytest.raises(TransientError):
+        RestClient(script.endpoints, CREDENTIALS, limiter=limiter).close(TRADE)
+    assert limiter.held == [(Scope.PRIVATE, 7.0)]
+
+
+def test_a_clock_that_cannot_be_asked_stops_no_reading(script: Script) -> None:
+    script.clock_is_out = True
+    script.then(answer(documents.account()))
+    assert client_of(script.endpoints).account().balance == 500_000
+    assert script.clock_reads == 1
+
+
+def test_an_exchange_that_does_not_even_connect_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as stack:
+        address = full.getsockname()
+        for _ in range(4):  # the queue of connections nobody takes up is full now
+            waiting = stack.enter_context(socket.socket())
+            waiting.settimeout(0)
+            waiting.connect_ex(address)
+        client = client_of(Endpoints(api_url=f"http://127.0.0.1:{address[1]}", stream_url=""))
+        with pytest.raises(TransientError, match="cannot be reached: no connection in time"):
+            client.add_margin(TRADE, Sats(1))
+
+
+def test_an_answer_to_ping_that_is_no_pong_is_a_fault(script: Script, client: RestClient) -> None:
+    script.then(answer("ping"))
+    with pytest.raises(OperatorNeededError, match="not pong"):
+        client.ping()
+
+
+def test_a_stop_is_fixed_or_trailing(client: RestClient) -> None:
+    with pytest.raises(ValueError, match="not both"):
+        client.set_stoploss(TRADE, UsdPerBtc(Decimal(1)), trailing=Decimal("0.1"))
+
+
+def test_connections_can_be_given_back(script: Script, client: RestClient) -> None:
+    script.then(*[answer(documents.account())] * 2)
+    client.account()
+    client.close_connections()
+    client.account()
+    assert len({each.connection for each in script.requests}) == 2

@@ -325,3 +325,48 @@ def test_our_own_messages_stay_within_the_budget_of_a_connection(
             each.result()
     took_s = time.monotonic() - started
     assert took_s > 1.5  # five at once, then five a second
+
+
+def test_a_ping_of_the_exchange_is_answered_and_counts_as_heard(
+    stream: StreamScript, scripted: StreamSession
+) -> None:
+    wait_until(lambda: scripted.last_frame_at, within_s=2, what="a frame")
+    before = scripted.last_frame_at
+    stream.silent = True
+    stream.ping()
+    wait_until(lambda: stream.pongs == 1, within_s=2, what="our pong")
+    wait_until(lambda: scripted.last_frame_at != before, within_s=2, what="the ping is noted")
+
+
+def test_a_question_nobody_answers_is_given_up(stream: StreamScript, scripted: StreamSession) -> None:
+    stream.silent = True
+    with pytest.raises(TransientError, match=r"did not answer whoami in 0\.1 s"):
+        scripted.ask("whoami", timeout_s=0.1)
+
+
+def test_the_reason_the_exchange_gives_for_closing_is_told(
+    stream: StreamScript, scripted: StreamSession, told: Told
+) -> None:
+    stream.close(1008, "too many connections")
+    wait_until(lambda: scripted.connections == 2, within_s=2, what="a fresh connection")
+    waiting = [why for state, why in told.states if state is State.WAITING]
+    assert waiting == [f"{stream.url}/v1 closed the connection (1008 too many connections)"]
+
+
+def test_a_fault_of_whoever_is_told_of_states_costs_nothing(stream: StreamScript) -> None:
+    def broken(_state: State, _why: str) -> None:
+        raise ZeroDivisionError
+
+    session = StreamSession(
+        stream.url, None, [LAST_PRICE], lambda _: None, on_state=broken, timeouts=QUICK
+    )
+    session.start()
+    live(session)
+    assert session.connections == 1
+    assert session.stop()
+
+
+def test_a_session_never_started_can_be_stopped(stream: StreamScript) -> None:
+    session = StreamSession(stream.url, None, [LAST_PRICE], lambda _: None)
+    assert session.stop()
+    assert stream.connections == 0
