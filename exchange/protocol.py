@@ -128,6 +128,7 @@ class Conversation:
         self._moved = moved
         self._asked: dict[int, Asked] = {}
         self._last_id = 0
+        self._pinging = False
         self._said_s = self._heard_s = clock()
         self._events: list[StreamEvent] = []
         self.outgoing: deque[str] = deque()
@@ -172,13 +173,15 @@ class Conversation:
             raise TransientError(f"the stream gave no answer within {self._timeouts.read_s:g} s")
         if now - self._heard_s >= self._timeouts.silence_s:
             raise TransientError(f"the stream was silent for {self._timeouts.silence_s:g} s")
-        if now - self._said_s >= self._timeouts.heartbeat_s:
+        if not self._pinging and now - self._said_s >= self._timeouts.heartbeat_s:
             self._ping()
 
     @property
     def due_s(self) -> float:
         """When `passed` has something to do, by `clock`."""
-        times = [self._said_s + self._timeouts.heartbeat_s, self._heard_s + self._timeouts.silence_s]
+        times = [self._heard_s + self._timeouts.silence_s]
+        if not self._pinging:
+            times.append(self._said_s + self._timeouts.heartbeat_s)
         times += [each.asked_s + self._timeouts.read_s for each in self._asked.values()]
         return min(times)
 
@@ -231,9 +234,11 @@ class Conversation:
 
     def _ping(self) -> None:
         asked_at = self._now()
+        self._pinging = True
         self.ask("ping", None, lambda _: self._heard_back(asked_at), _drop)
 
     def _heard_back(self, asked_at: datetime) -> None:
+        self._pinging = False
         self._events.append(Heard(asked_at=asked_at, received_at=self._now()))
 
     def _settle(self, asked: Asked, answer: Fields) -> None:

@@ -200,6 +200,16 @@ def test_it_asks_for_a_sign_of_life_and_tells_when_it_came() -> None:
     ]
 
 
+def test_it_asks_for_one_sign_of_life_at_a_time() -> None:
+    talk = live_talk()
+    for talk.seconds in (30, 35):
+        talk.conversation.passed()
+    assert len(talk.conversation.outgoing) == 1
+    assert talk.conversation.due_s == 40
+    talk.answer("pong")
+    assert talk.conversation.due_s == 60
+
+
 def test_a_sign_of_life_refused_ends_the_connection_not_the_session() -> None:
     talk = live_talk()
     talk.seconds = 30
