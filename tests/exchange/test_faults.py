@@ -29,6 +29,7 @@ from tests.waiting import wait_until
 IMPATIENT = Timeouts(
     connect_s=1, read_s=0.5, heartbeat_s=0.1, silence_s=2, reconnect_first_s=0.02, reconnect_most_s=0.1
 )
+QUICK_PACE = replace(PACE, reread_s=1)
 ADD_MARGIN = "/v3/futures/isolated/trade/add-margin"
 RUNNING = "/v3/futures/isolated/trades/running"
 
@@ -208,7 +209,7 @@ def follow(venue: Simulator) -> Iterator[Follow]:
 
     def follow(log: Log) -> SessionPool:
         caps = StreamCaps(authentications_per_minute=1000)
-        pool = SessionPool(endpoints_of(venue), log, caps=caps, pace=PACE, timeouts=IMPATIENT)
+        pool = SessionPool(endpoints_of(venue), log, caps=caps, pace=QUICK_PACE, timeouts=IMPATIENT)
         pool.start()
         pools.append(pool)
         for number, account in enumerate(venue.accounts):
@@ -238,7 +239,9 @@ def test_a_lost_event_is_made_up_for_by_the_next_reading(venue: Simulator, follo
     venue.fault("missing", topic=ISOLATED_TRADES)
     trade = NewTrade(side=Side.BUY, leverage=Decimal(2), quantity=Usd(1))
     rest_of(venue).open_trade(trade)
-    wait_until(lambda: log.snapshots[0][-1].positions, within_s=PACE.reread_s + 2, what="the position")
+    wait_until(
+        lambda: log.snapshots[0][-1].positions, within_s=QUICK_PACE.reread_s + 2, what="the position"
+    )
     assert pool.counts().live == 2
 
 

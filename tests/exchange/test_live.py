@@ -172,12 +172,15 @@ def test_an_entry_we_cannot_read_is_unknown(live: LiveView, redis: Redis, garbag
 def test_without_redis_all_is_unknown_at_once_and_told_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    live = LiveView(connect("redis://127.0.0.1:1/0"))
+    moment = [0.0]
+    live = LiveView(connect("redis://127.0.0.1:1/0"), clock=lambda: moment[0])
     started = time.monotonic()
     with caplog.at_level(logging.INFO, "exchange.reach"):
         for _ in range(1000):
             live.put_price("paper", quote())
             assert live.read("paper", 7) == View()
+        moment[0] += 1  # it is tried again, in vain
+        assert live.read("paper", 7) == View()
     assert time.monotonic() - started < 1
     assert [record.message for record in caplog.records] == ["redis out of reach"]
 

@@ -328,3 +328,40 @@ def test_sessions_dial_no_faster_than_the_exchange_allows(
     wait_live(pool, 2)
     wait_until(lambda: len(log.snapshots.get(3, [])) > 5, within_s=3, what="polling of the others")
     assert pool.counts().live == 2
+
+
+def test_following_again_with_the_same_key_goes_on_with_the_new_way_to_read(
+    venue: Simulator, open_pool: Open, log: Log
+) -> None:
+    pool = open_pool()
+    pool.follow(member(venue, 0))
+    wait_live(pool, 1)
+    read = threading.Event()
+
+    def reading() -> PositionsSnapshot:
+        read.set()
+        return member(venue, 0).read()
+
+    pool.follow(member(venue, 0, read=reading))
+    pool.reread(0)
+    assert read.wait(2)
+    assert log.fallbacks == []
+    assert pool.counts().live == 1
+
+
+def test_a_new_key_gets_a_new_session(venue: Simulator, open_pool: Open, log: Log) -> None:
+    pool = open_pool()
+    pool.follow(member(venue, 0))
+    wait_live(pool, 1)
+    buy(venue, 1)
+    pool.follow(replace(member(venue, 1), account_id=0))
+    wait_until(lambda: log.snapshots[0][-1].positions, within_s=3, what="the new key's positions")
+    wait_live(pool, 1)
+
+
+def test_accounts_nobody_follows_are_no_concern(open_pool: Open) -> None:
+    pool = open_pool()
+    pool.set_risk(99, 1.0)
+    pool.reread(99)
+    pool.unfollow(99)
+    assert pool.counts().members == 0

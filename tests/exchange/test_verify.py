@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from exchange.auth import Credentials
-from exchange.config import Endpoints
+from exchange.config import Endpoints, Timeouts
 from exchange.errors import KeyRefusedError, TransientError
 from exchange.rest import RestClient
 from exchange.serverclock import ServerClock
@@ -71,4 +71,14 @@ def test_a_stream_that_cannot_be_reached_says_so() -> None:
     with pytest.raises(TransientError, match="cannot be reached"):
         permissions_of(
             nowhere, Credentials(key="k", secret="s", passphrase="p"), server_clock=ServerClock()
+        )
+
+
+def test_a_stream_that_does_not_answer_says_so(stream: StreamScript) -> None:
+    stream.silent = True
+    endpoints = Endpoints(api_url="", stream_url=stream.url)
+    credentials = Credentials(key="k", secret="s", passphrase="p")
+    with pytest.raises(TransientError, match=r"gave no answer within 0\.2 s"):
+        permissions_of(
+            endpoints, credentials, server_clock=ServerClock(), timeouts=Timeouts(read_s=0.2)
         )
