@@ -105,15 +105,15 @@ def due() -> Iterator[Due]:
     guards = MarginGuard.objects.acting().order_by("account_id")
     for account, of_account in groupby(guards, key=attrgetter("account")):
         try:
-            client = client_for(account)
-            snapshot = client.snapshot(settings.DATA_MAX_AGE_S)
-        except (ExchangeError, SealBrokenError) as error:
+            snapshot = client_for(account).snapshot(settings.DATA_MAX_AGE_S)
+            found = list(_due_of(of_account, snapshot))
+        except (ExchangeError, SealBrokenError, ValueError) as error:
             logger.warning(
                 "account not swept",
                 extra={"account": account.pk, "account_name": account.name, "error": str(error)},
             )
             continue
-        yield from _due_of(of_account, snapshot)
+        yield from found
 
 
 def _due_of(guards: Iterable[MarginGuard], snapshot: Snapshot) -> Iterator[Due]:

@@ -19,7 +19,6 @@ EXPIRES_S = 30
 
 
 @shared_task(
-    queue="urgent",
     expires=EXPIRES_S,
     autoretry_for=(TransientError,),
     max_retries=2,
@@ -35,16 +34,17 @@ def act(guard_id: int, position_id: str, tick: dict[str, Any] | None = None) -> 
     return services.act(guard_id, PositionId(position_id), seen)
 
 
-@shared_task(queue="maintenance", ignore_result=True)
+@shared_task(ignore_result=True)
 def sweep_margin_guards() -> str:
     """The second way to every action: weigh all guards, whatever the stream saw."""
-    found = list(services.due())
-    for due in found:
+    sent = 0
+    for due in services.due():
         act.delay(due.guard_id, due.position_id)
-    return f"{len(found)} due"
+        sent += 1
+    return f"{sent} due"
 
 
-@shared_task(queue="maintenance", ignore_result=True)
+@shared_task(ignore_result=True)
 def reconcile() -> str:
     """Settle executions whose answer never came."""
     return f"{len(reconciling.settle_all())} settled"

@@ -13,8 +13,10 @@ from django.utils import timezone
 from accounts.gateway import redis_client
 from accounts.models import Account
 from automations import executing, reconciling, services
-from automations.executing import Seen
+from automations.executing import Facts, Seen
 from automations.models import Execution, JournalEntry, MarginGuard
+from automations.rules import margin_guard
+from automations.rules.actions import AddMargin
 from exchange.client import Client
 from exchange.errors import TransientError
 from exchange.money import Sats
@@ -285,6 +287,35 @@ def test_one_account_that_cannot_be_read_holds_up_no_other(venue: Simulator, lon
     )
     venue.set_price(95_000)
     venue.fault("status", status=401, account=venue.accounts[1].credentials.key, next=10)
+
+    assert [due.position_id for due in services.due()] == [long.id]
+
+
+def test_an_account_switched_off_since_the_decision_is_left_alone_and_the_journal_says_so(
+    venue: Simulator, client: Client, long: Position, guard: MarginGuard
+) -> None:
+    venue.set_price(95_000)
+    facts = Facts(position=long, snapshot=client.snapshot(60), seen=SWEEP)
+    action = margin_guard.decide(long, facts.price, guard.config())
+    assert isinstance(action, AddMargin)
+    Account.objects.update(is_active=False)
+
+    said = executing.carry_out(guard, action, facts, client, timezone.now())
+
+    assert said == "account_inactive"
+    assert effects(venue) == 0
+    assert JournalEntry.objects.get().data["reason"] == "account_inactive"
+
+
+@pytest.mark.usefixtures("guard")
+def test_a_guard_that_contradicts_itself_holds_up_no_other_account(
+    venue: Simulator, long: Position
+) -> None:
+    twisted = new_account(venue, 1)
+    guard = MarginGuard(account=twisted, name="first", metric="liquidation_distance")
+    guard.threshold_percent, guard.does = Decimal(100), "close_position"
+    guard.save()  # no form lets it pass, but a script may write it
+    venue.set_price(95_000)
 
     assert [due.position_id for due in services.due()] == [long.id]
 
