@@ -1,6 +1,6 @@
 """Accounts in the admin: secrets go in and never come out."""
 
-from typing import Any
+from typing import Any, assert_never
 
 from django import forms
 from django.contrib import admin, messages
@@ -114,6 +114,8 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]  # unfold is untyped
                 self.message_user(request, f"{account}: connected, balance {balance:,} sats.")
             case services.NotVerified(fault=fault):
                 self.message_user(request, f"{account}: {fault}", level=messages.ERROR)
+            case never:
+                assert_never(never)
 
 
 admin.site.unregister(User)

@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 
 from accounts import services
 from accounts.gateway import client_for
-from accounts.models import Account
+from accounts.models import Account, fingerprint
 from automations.models import MarginGuard
 from exchange.auth import Credentials
 from exchange.client import Client
@@ -81,8 +81,11 @@ def set_up(keys: Sequence[Credentials]) -> None:
 
 
 def _account(owner: User, part: Part, credentials: Credentials) -> Account:
-    account = Account.objects.filter(owner=owner, name=part.name).first()
-    account = account or Account(owner=owner, name=part.name, network=Network.PAPER)
+    """Return the account that has this key, else that name: a person may have renamed it."""
+    named = Account.objects.filter(owner=owner, name=part.name)
+    holder = Account.objects.filter(network=Network.PAPER, key_fingerprint=fingerprint(credentials.key))
+    account = holder.first() or named.first() or Account(owner=owner, name=part.name)
+    account.network = Network.PAPER
     account.set_credentials(credentials)
     account.save()
     return account

@@ -20,13 +20,17 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, **_options: Any) -> None:
         try:
             announced = json.loads(sys.stdin.readline())
-            keys = [
-                Credentials(key=each["key"], secret=each["secret"], passphrase=each["passphrase"])
-                for each in announced["accounts"]
-            ]
+            keys = [_credentials(each) for each in announced["accounts"]]
         except (ValueError, KeyError, TypeError):
             raise CommandError("Standard input is not the paper exchange's first line.") from None
         try:
             demo.set_up(keys)
         except (demo.DemoError, ExchangeError) as error:
             raise CommandError(str(error)) from error
+
+
+def _credentials(account: dict[str, Any]) -> Credentials:
+    values = {name: account[name] for name in ("key", "secret", "passphrase")}
+    if not all(isinstance(value, str) and value.isascii() for value in values.values()):
+        raise TypeError("credentials are plain texts")
+    return Credentials(**values)

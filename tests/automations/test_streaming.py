@@ -1,0 +1,330 @@
+"""The stream process in a thread: whom it watches, what it arms, and what it survives."""
+
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import psycopg2
+import pytest
+from django.db import connection
+from pytest_django.fixtures import Settings
+
+from accounts.gateway import live_view, redis_client
+from accounts.models import Account
+from automations import changes
+from automations.models import MarginGuard
+from automations.streaming import HEARTBEAT_KEY, HEARTBEAT_TTL_S, Streaming
+from exchange.client import Client
+from exchange.config import Endpoints, Network
+from exchange.market import Source
+from exchange.position import Position
+from exchange.simulator.running import Simulator
+from hubdefisats.embedded import free_port
+from hubdefisats.health import STREAM_HEARTBEAT
+from tests.automations.conftest import new_account, open_long
+from tests.automations.queues import waiting
+from tests.exchange.places import endpoints_of
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@contextmanager
+def streaming() -> Iterator[threading.Thread]:
+    """Run the stream process in a thread; it has to end by itself when told to stop."""
+    stopping = threading.Event()
+
+    def run() -> None:
+        try:
+            Streaming(stopping).run()
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run, name="streaming", daemon=True)
+    thread.start()
+    try:
+        yield thread
+        assert thread.is_alive(), "it runs until it is told to stop"
+    finally:
+        stopping.set()
+        thread.join(10)
+    assert not thread.is_alive()
+
+
+@pytest.fixture
+def stream(account: Account) -> Iterator[None]:  # noqa: ARG001 - the exchange must be known before
+    with streaming():
+        yield
+
+
+def heartbeat() -> dict[str, Any]:
+    said = redis_client().get(HEARTBEAT_KEY)
+    seen: dict[str, Any] = json.loads(said) if said else {"accounts": None, "markets": {}}
+    return seen
+
+
+def armed() -> int:
+    """Return how many triggers are armed by a market that is live."""
+    return sum(
+        market["armed"] for market in heartbeat()["markets"].values() if market["state"] == "live"
+    )
+
+
+def wait_for(*, accounts: int, triggers: int, within_s: float = 6) -> None:
+    wait_until(
+        lambda: heartbeat()["accounts"] == accounts and armed() == triggers,
+        within_s=within_s,
+        what=f"{accounts} accounts watched, {triggers} triggers armed; last: {heartbeat()}",
+    )
+
+
+@pytest.mark.usefixtures("stream", "long", "guard")
+def test_a_guard_is_watched_while_it_is_enabled() -> None:
+    wait_for(accounts=1, triggers=1)
+    assert heartbeat() == {
+        "accounts": 1,
+        "markets": {"paper": {"state": "live", "silent": False, "armed": 1}},
+    }
+    assert HEARTBEAT_KEY == STREAM_HEARTBEAT, "where the health check looks"
+    assert 0 < redis_client().ttl(HEARTBEAT_KEY) <= HEARTBEAT_TTL_S
+
+    MarginGuard.objects.update(enabled=False)
+    wait_for(accounts=0, triggers=0, within_s=3)
+    MarginGuard.objects.update(enabled=True)
+    wait_for(accounts=1, triggers=1, within_s=3)
+
+
+@pytest.mark.usefixtures("stream")
+def test_a_changed_threshold_is_taken_over_and_crossing_it_sends_a_message_without_secrets(
+    venue: Simulator, guard: MarginGuard, long: Position, account: Account
+) -> None:
+    wait_for(accounts=1, triggers=1)
+    venue.set_price(97_000)
+    assert waiting("urgent") == [], "only from 95,238 on"
+
+    MarginGuard.objects.update(threshold_percent=Decimal(25))
+
+    wait_until(lambda: waiting("urgent"), within_s=4, what="97,000 is beyond the new threshold")
+    message = waiting("urgent")[0]
+    assert message.task == "automations.tasks.act"
+    guard_id, position_id, tick = message.arguments
+    assert (guard_id, position_id) == (guard.pk, long.id)
+    assert (tick["price"], tick["source"]) == ("97000", "stream")
+    assert tick["time_ms"] >= venue.ticks()[-1].time
+    credentials = account.credentials()
+    for secret in (credentials.key, credentials.secret, credentials.passphrase):
+        assert secret not in message.raw
+
+
+def account_is(state: str, caplog: pytest.LogCaptureFixture) -> bool:
+    """Whether an account's session ever reached that state."""
+    moves = [each for each in caplog.records if each.getMessage() == "account session moved"]
+    return any(vars(move)["state"] == state for move in moves)
+
+
+@pytest.mark.usefixtures("guard")
+def test_what_happens_by_hand_is_heard_from_the_exchange(
+    client: Client, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.POSITIONS_REREAD_S = 3600
+    with caplog.at_level(logging.INFO), streaming():
+        wait_until(lambda: account_is("live", caplog), within_s=5, what="its session is live")
+
+        opened = open_long(client)
+        wait_for(accounts=1, triggers=1)
+        client.close(opened.id)
+        wait_for(accounts=1, triggers=0)
+
+
+@pytest.mark.usefixtures("guard")
+def test_without_a_session_of_its_own_an_account_is_read_when_a_worker_says_so(
+    client: Client, settings: Settings, account: Account
+) -> None:
+    settings.POSITIONS_REREAD_S = 3600
+    settings.MOST_PRIVATE_SESSIONS = 0
+    with streaming():
+        wait_for(accounts=1, triggers=0)
+        open_long(client)
+
+        def announced() -> bool:
+            changes.announce(redis_client(), 10**9)  # an account that nobody watches
+            changes.announce(redis_client(), account.pk)
+            return armed() == 1
+
+        wait_until(announced, within_s=5, what="the new position is armed")
+
+
+@pytest.mark.usefixtures("guard")
+def test_without_any_word_an_account_is_read_again_after_a_while(
+    client: Client, settings: Settings
+) -> None:
+    settings.POSITIONS_REREAD_S = 1
+    settings.MOST_PRIVATE_SESSIONS = 0
+    with streaming():
+        wait_for(accounts=1, triggers=0)
+
+        open_long(client)
+        wait_for(accounts=1, triggers=1)
+
+        MarginGuard.objects.update(enabled=False)
+        wait_for(accounts=0, triggers=0)
+
+
+def guarded(account: Account) -> MarginGuard:
+    return MarginGuard.objects.create(
+        account=account, name="guard", threshold_percent=50, does="close_position"
+    )
+
+
+@pytest.mark.usefixtures("guard", "long")
+def test_accounts_that_cannot_be_watched_disturb_no_other(
+    venue: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = new_account(venue, 1)
+    wrong.set_credentials(replace(venue.accounts[1].credentials, passphrase="wrong"))
+    wrong.verified_at = wrong.created_at
+    wrong.save()
+    broken, unknown, contradictory = (another(wrong, name) for name in ("broken", "unknown", "twisted"))
+    Account.objects.filter(pk=broken.pk).update(credentials_sealed="broken")
+    Account.objects.filter(pk=unknown.pk).update(network=Network.SIGNET)
+    for account in (wrong, broken, unknown, contradictory):
+        guarded(account)
+    # No form lets this pass, but a script may write it.
+    MarginGuard.objects.filter(account=contradictory).update(
+        metric="liquidation_distance", threshold_percent=100
+    )
+
+    with streaming():
+        wait_for(accounts=1, triggers=1)
+
+    wrong.refresh_from_db()
+    assert not wrong.may_act
+    assert "passphrase is not valid" in wrong.fault
+    left_out = {
+        vars(record)["account_name"]: vars(record)["error"]
+        for record in caplog.records
+        if record.getMessage() == "account cannot be watched"
+    }
+    assert set(left_out) == {"broken", "unknown", "twisted"}
+    assert left_out["broken"] == "no credential key opens these credentials"
+    assert "knows no signet exchange" in left_out["unknown"]
+    assert "the threshold must be" in left_out["twisted"]
+
+
+def another(like: Account, name: str) -> Account:
+    account = Account(owner=like.owner, name=name, network=like.network)
+    account.set_credentials(replace(like.credentials(), key=f"key of {name}"))
+    account.verified_at = like.verified_at
+    account.save()
+    return account
+
+
+@pytest.mark.usefixtures("guard", "stream")
+def test_a_key_that_is_revoked_while_watched_suspends_its_account(
+    venue: Simulator, account: Account
+) -> None:
+    wait_for(accounts=1, triggers=0)
+
+    venue.fault("status", status=401, account=venue.accounts[0].credentials.key, next=100)
+
+    wait_for(accounts=0, triggers=0, within_s=8)
+    account.refresh_from_db()
+    assert "refused the key (401" in account.fault
+
+
+@pytest.mark.usefixtures("long")
+def test_an_account_deleted_while_its_key_is_refused_ends_nothing(
+    venue: Simulator, guard: MarginGuard, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = new_account(venue, 1)
+    wrong.set_credentials(replace(venue.accounts[1].credentials, passphrase="wrong"))
+    wrong.verified_at = guard.account.verified_at
+    wrong.save()
+    guarded(wrong)
+
+    with caplog.at_level(logging.INFO), streaming():
+        wait_until(lambda: account_is("refused", caplog), within_s=5, what="the key is refused")
+        MarginGuard.objects.filter(account=wrong).delete()
+        Account.objects.filter(pk=wrong.pk).delete()
+
+        wait_for(accounts=1, triggers=1)
+
+
+@pytest.mark.usefixtures("guard", "long", "stream")
+def test_new_credentials_are_watched_in_place_of_the_old(venue: Simulator, account: Account) -> None:
+    wait_for(accounts=1, triggers=1)
+
+    account.set_credentials(venue.accounts[1].credentials)
+    account.verified_at = account.created_at
+    account.save()
+
+    wait_for(accounts=1, triggers=0)
+    assert live_view().read(None, account.pk).positions is not None
+
+
+@contextmanager
+def closed_database() -> Iterator[None]:
+    """Let nobody in to this test's database, and end every session but the test's own."""
+    name = connection.settings_dict["NAME"]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        (mine,) = cursor.fetchone()
+    session = psycopg2.connect(**connection.get_connection_params() | {"dbname": "postgres"})
+    session.autocommit = True
+    try:
+        with session.cursor() as cursor:
+            cursor.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = %s AND pid <> %s",
+                [name, mine],
+            )
+            try:
+                yield
+            finally:
+                cursor.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+    finally:
+        session.close()
+
+
+@pytest.mark.usefixtures("guard", "long", "stream")
+def test_without_the_database_what_is_known_stays_watched(
+    venue: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    wait_for(accounts=1, triggers=1)
+
+    with closed_database():
+        wait_until(
+            lambda: "database out of reach" in caplog.text, within_s=5, what="the outage is noticed"
+        )
+        venue.set_price(95_000)
+        wait_until(lambda: waiting("urgent"), within_s=5, what="the trigger is on its way")
+
+    MarginGuard.objects.update(enabled=False)
+    wait_for(accounts=0, triggers=0)
+
+
+@pytest.mark.usefixtures("guard", "long")
+def test_without_the_stream_prices_and_positions_come_by_rest(
+    venue: Simulator, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.LN_MARKETS_ENDPOINTS = {
+        Network.PAPER: Endpoints(
+            api_url=endpoints_of(venue).api_url, stream_url=f"ws://127.0.0.1:{free_port()}"
+        )
+    }
+    settings.DATA_MAX_AGE_S = settings.POSITIONS_REREAD_S = 1
+    with streaming():
+        wait_until(
+            lambda: "fallback_activated" in caplog.text, within_s=5, what="it falls back to REST"
+        )
+        venue.set_price(95_000)
+        wait_until(lambda: waiting("urgent"), within_s=6, what="REST's price crossed the trigger")
+
+    assert waiting("urgent")[0].arguments[2]["source"] == Source.REST
+    assert heartbeat()["markets"]["paper"]["silent"]
