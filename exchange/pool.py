@@ -87,7 +87,7 @@ class _Account:
     risk: float = 0.0
     session: StreamSession | None = None
     round: int = 0
-    """Which of its sessions counts; what another one tells is old news."""
+    """Which of its sessions counts; the state of another one is old news."""
     refused: bool = False
     why: str = "the stream session is not live yet"
 
@@ -264,7 +264,7 @@ class SessionPool:
             self._endpoints.stream_url,
             account.member.credentials,
             [ISOLATED_TRADES],
-            lambda event: self._heard(account, this, event),
+            lambda event: self._heard(account, event),
             on_state=lambda state, why: self._moved(account, this, state, why),
             catch_up=lambda: self._catch_up(account),
             admitted=lambda: self._admitted(account),
@@ -326,11 +326,9 @@ class SessionPool:
         if state is State.REFUSED:
             self._refuse(account, why)
 
-    def _heard(self, account: _Account, this: int, event: StreamEvent) -> None:
+    def _heard(self, account: _Account, event: StreamEvent) -> None:
         confirmed = None
         with self._lock:
-            if account.round != this:
-                return
             now_s = self._clock()
             if isinstance(event, Heard):
                 confirmed = account.keeping.confirmed(event.asked_at, now_s)

@@ -9,7 +9,7 @@ import pytest
 
 from exchange.auth import Credentials
 from exchange.config import Endpoints, PoolPace, Retries, StreamCaps, Timeouts
-from exchange.errors import TransientError
+from exchange.errors import KeyRefusedError, TransientError
 from exchange.formulas import Side
 from exchange.money import Usd
 from exchange.pool import Member, SessionPool
@@ -365,3 +365,34 @@ def test_accounts_nobody_follows_are_no_concern(open_pool: Open) -> None:
     pool.reread(99)
     pool.unfollow(99)
     assert pool.counts().members == 0
+
+
+def test_a_key_that_only_the_stream_refuses_is_told_once(
+    venue: Simulator, open_pool: Open, log: Log
+) -> None:
+    refused = threading.Event()
+
+    def reading() -> PositionsSnapshot:
+        assert refused.wait(5)
+        raise KeyRefusedError("refused once more")
+
+    wrong = Credentials(key="x", secret="y", passphrase="z")
+    pool = open_pool()
+    pool.follow(replace(member(venue, 0, read=reading), credentials=wrong))
+    wait_until(lambda: 0 in log.refusals, within_s=3, what="the refusal by the stream")
+    refused.set()
+    pool.follow(member(venue, 1))
+    wait_live(pool, 1)
+    assert "on the stream" in log.refusals[0]
+
+
+def test_garbage_on_an_account_s_stream_changes_nothing(
+    venue: Simulator, open_pool: Open, log: Log
+) -> None:
+    with scripted_stream() as stream:
+        pool = open_pool(stream_url=stream.url)
+        pool.follow(member(venue, 0))
+        wait_live(pool, 1)
+        stream.say("garbage")
+        wait_until(lambda: confirmed(log, 0), within_s=3, what="a sign of life after it")
+        assert log.fallbacks == []

@@ -370,3 +370,15 @@ def test_a_session_never_started_can_be_stopped(stream: StreamScript) -> None:
     session = StreamSession(stream.url, None, [LAST_PRICE], lambda _: None)
     assert session.stop()
     assert stream.connections == 0
+
+
+def test_a_callback_may_stop_its_session(stream: StreamScript) -> None:
+    stopped: list[bool] = []
+    session = StreamSession(
+        stream.url, None, [LAST_PRICE], lambda _: stopped.append(session.stop()), timeouts=QUICK
+    )
+    session.start()
+    live(session)
+    stream.say(tick_frame(7))
+    wait_until(lambda: session.ended, within_s=2, what="the session has ended")
+    assert session.state is State.CLOSED
