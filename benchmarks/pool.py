@@ -99,8 +99,6 @@ def pool_of(endpoints: Endpoints, keys: list[Credentials], log: Log) -> SessionP
     pool = SessionPool(endpoints, log, server_clock=server_clock)
     for number, credentials in enumerate(keys):
         rest = RestClient(endpoints, credentials, limiter=limiter, server_clock=server_clock)
-        if number < USUAL_CAPS.private_sockets:
-            pool.set_risk(number, 1.0)
         pool.follow(Member(account_id=number, credentials=credentials, read=rest.positions))
     return pool
 

@@ -40,7 +40,8 @@ def unanswered(error: Exception, *, where: str, address: str, writes: bool) -> E
         return TransientError(f"{address} cannot be reached: {_why_unreachable(cause)}")
     if isinstance(cause, ssl.SSLCertVerificationError):
         return TransientError(f"{address} cannot be trusted: {cause.verify_message}")
-    why = "no answer in time" if isinstance(cause, ReadTimeoutError) else "the connection was lost"
+    late = isinstance(cause, ReadTimeoutError | requests.ReadTimeout)
+    why = "no answer in time" if late else "the connection was lost"
     return _interrupted(f"LN Markets gave no answer to {where}: {why}", writes=writes)
 
 

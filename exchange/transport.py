@@ -41,6 +41,8 @@ Reader = Callable[[object, str], Value]
 VERSION_PATH: Final = "/v3"
 _CLOCK_DOUBT_S: Final = 30.0
 _POOL_SIZE: Final = 10
+_PIECE: Final = 2**16
+_LARGEST_ANSWER: Final = 2**24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,13 @@ class Call:
     @property
     def where(self) -> str:
         return f"{self.method} {self.path}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
 
 
 class Transport:
@@ -172,36 +181,48 @@ class Transport:
         self._server_clock.measure(lambda: to_ms(self.get("/time", server_time, scope=Scope.PUBLIC)))
 
     def _once(self, call: Call, reader: Reader[Value]) -> Value:
-        response = self._exchange(call)
-        if response.status_code == 401 and self._clock_was_wrong(call):
-            response = self._exchange(call)
-        if not 200 <= response.status_code < 300:
-            raise self._refusal(call, response)
+        answer = self._exchange(call)
+        if answer.status == 401 and self._clock_was_wrong(call):
+            answer = self._exchange(call)
+        if not 200 <= answer.status < 300:
+            raise self._refusal(call, answer)
         try:
-            return reader(parse(response.content, call.where), call.where)
+            return reader(parse(answer.content, call.where), call.where)
         except OperatorNeededError as error:
             if call.writes:
                 # A success we cannot read has happened: it must not pass for "not sent".
                 raise UnknownOutcomeError(f"{error}; it may have been done") from error
             raise
 
-    def _exchange(self, call: Call) -> requests.Response:
+    def _exchange(self, call: Call) -> _Answer:
         self._wait_for_turn(call)
         self._keep_clock(call)
         return self._send(call)
 
-    def _send(self, call: Call) -> requests.Response:
+    def _send(self, call: Call) -> _Answer:
         try:
-            return self._session.send(
+            with self._session.send(
                 self._prepared(call),
                 timeout=(self._timeouts.connect_s, self._timeouts.read_s),
                 allow_redirects=False,
-            )
+                stream=True,
+            ) as response:
+                content = self._content(response)
         except NETWORK_FAILURES as error:
             # `from None`: the cause holds the request, and with it the key and its passphrase.
             raise unanswered(
                 error, where=call.where, address=self._address, writes=call.writes
             ) from None
+        return _Answer(status=response.status_code, headers=response.headers, content=content)
+
+    def _content(self, response: requests.Response) -> bytes:
+        """Return the body. The timeout is for each piece: one that drips on must end as well."""
+        content, ends_s = b"", self._clock() + self._timeouts.read_s
+        while piece := response.raw.read1(_PIECE, decode_content=True):
+            content += piece
+            if self._clock() > ends_s or len(content) > _LARGEST_ANSWER:
+                raise requests.ReadTimeout("the answer does not end")
+        return content
 
     def _prepared(self, call: Call) -> requests.PreparedRequest:
         headers = {"Accept": "application/json", "User-Agent": "hubdefisats"}
@@ -225,14 +246,14 @@ class Transport:
             data=call.query + (call.body or ""),
         )
 
-    def _refusal(self, call: Call, response: requests.Response) -> ExchangeError:
-        if response.status_code == 429:
-            after_s = retry_after_s(response.headers)
+    def _refusal(self, call: Call, answer: _Answer) -> ExchangeError:
+        if answer.status == 429:
+            after_s = retry_after_s(answer.headers)
             self._limiter.hold(call.scope, self._owners[call.scope], after_s=after_s)
         return refused(
-            response.status_code,
-            headers=response.headers,
-            content=response.content,
+            answer.status,
+            headers=answer.headers,
+            content=answer.content,
             where=call.where,
             writes=call.writes,
         )
@@ -282,10 +303,10 @@ class Transport:
         return moved
 
     def _asked_time_ms(self, call: Call) -> int:
-        response = self._send(call)
-        if response.status_code != 200:
-            raise self._refusal(call, response)
-        return to_ms(server_time(parse(response.content, call.where), call.where))
+        answer = self._send(call)
+        if answer.status != 200:
+            raise self._refusal(call, answer)
+        return to_ms(server_time(parse(answer.content, call.where), call.where))
 
 
 def _owner(credentials: Credentials | None) -> str:

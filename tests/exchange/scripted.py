@@ -21,6 +21,10 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     delay_s: float = 0.0
     cut: bool = False
+    drip_s: float = 0.0
+    """Pause after each byte of the content."""
+    missing: int = 0
+    """How many bytes more the header promises than come."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,10 +106,19 @@ def _door(script: Script) -> type[BaseHTTPRequestHandler]:
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content)))
+            self.send_header("Content-Length", str(len(content) + answer.missing))
             with suppress(ConnectionError):  # whoever asked may have lost patience
                 self.end_headers()
+                self._write(content, answer.drip_s)
+            self.close_connection |= answer.missing > 0
+
+        def _write(self, content: bytes, drip_s: float) -> None:
+            if not drip_s:
                 self.wfile.write(content)
+                return
+            for position in range(len(content)):
+                self.wfile.write(content[position : position + 1])
+                time.sleep(drip_s)
 
         do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815 - the base class looks for these
 

@@ -99,6 +99,17 @@ ENGINE_DOWN = failure(503, "SERVICE_UNAVAILABLE", "Trading engine is temporarily
             Answer(delay_s=0.5), UnknownOutcomeError, TransientError, id="answered too late"
         ),
         pytest.param(Answer(cut=True), UnknownOutcomeError, TransientError, id="connection lost"),
+        pytest.param(
+            Answer(content="x" * 1000, drip_s=0.05), UnknownOutcomeError, TransientError,
+            id="an answer that drips on for ever",
+        ),
+        pytest.param(
+            Answer(content="x" * 20_000_000), UnknownOutcomeError, TransientError,
+            id="an answer larger than any",
+        ),
+        pytest.param(
+            Answer(missing=5), UnknownOutcomeError, TransientError, id="an answer cut short"
+        ),
         pytest.param(failure(400), RejectedError, RejectedError, id="400: refused"),
         pytest.param(failure(404), RejectedError, RejectedError, id="404: no such thing"),
         pytest.param(failure(422), RejectedError, RejectedError, id="422: not valid"),
