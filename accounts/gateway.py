@@ -10,12 +10,14 @@ from accounts.models import Account
 from exchange import live
 from exchange.auth import Credentials
 from exchange.client import Client
-from exchange.config import PRIVATE_RATE, PUBLIC_RATE, Endpoints, Network
+from exchange.config import PRIVATE_RATE, PUBLIC_RATE, Endpoints, Network, StreamCaps
 from exchange.errors import OperatorNeededError
 from exchange.live import LiveView
-from exchange.ratelimit import LocalLimiter, Scope
+from exchange.ratelimit import Scope
 from exchange.rest import RestClient
 from exchange.serverclock import ServerClock
+from exchange.sharedadmission import SharedAdmission
+from exchange.sharedlimit import SharedLimiter
 
 
 def client_for(account: Account) -> Client:
@@ -48,7 +50,7 @@ def rest_client(network: Network, credentials: Credentials | None = None) -> Res
     return RestClient(
         endpoints_of(network),
         credentials,
-        limiter=_limiter(network, settings.PRIVATE_CALLS_PER_S, settings.PUBLIC_CALLS_PER_S),
+        limiter=_limiter(settings.PRIVATE_CALLS_PER_S, settings.PUBLIC_CALLS_PER_S),
         server_clock=server_clock(network),
     )
 
@@ -69,13 +71,28 @@ def server_clock(network: Network) -> ServerClock:  # noqa: ARG001 - one for eac
     return ServerClock()
 
 
+def stream_caps() -> StreamCaps:
+    """Return what the exchange allows this address of ours on the stream."""
+    return StreamCaps(
+        sockets=settings.STREAM_SOCKETS,
+        dials_per_hour=settings.STREAM_DIALS_PER_HOUR,
+        authentications_per_minute=settings.STREAM_AUTHENTICATIONS_PER_MINUTE,
+    )
+
+
+def admission(network: Network) -> SharedAdmission:
+    """Return who is asked before a socket is dialled; all our processes share one count."""
+    return SharedAdmission(redis_client(), network, stream_caps())
+
+
 @cache
-def _limiter(network: Network, private_per_s: int, public_per_s: int) -> LocalLimiter:  # noqa: ARG001
-    return LocalLimiter(
+def _limiter(private_per_s: int, public_per_s: int) -> SharedLimiter:
+    return SharedLimiter(
+        redis_client(),
         {
             Scope.PRIVATE: replace(PRIVATE_RATE, per_s=private_per_s),
             Scope.PUBLIC: replace(PUBLIC_RATE, per_s=public_per_s),
-        }
+        },
     )
 
 

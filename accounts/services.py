@@ -5,15 +5,17 @@ from dataclasses import dataclass
 from django.utils import timezone
 
 from accounts.crypto import SealBrokenError
-from accounts.gateway import client_for
+from accounts.gateway import client_for, endpoints_of, server_clock
 from accounts.models import Account
+from exchange import verify as key_check
+from exchange.config import Network
 from exchange.errors import ExchangeError
 from exchange.money import Sats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """The exchange accepted the key."""
+    """The exchange accepted the key, which may trade and may not withdraw."""
 
     balance: Sats
 
@@ -28,15 +30,18 @@ class NotVerified:
 def verify(account: Account) -> Verified | NotVerified:
     """Test the connection and remember the answer: only a verified account is acted for."""
     try:
-        client = client_for(account)
-        balance = client.account().balance
-        client.rest.running_trades()
+        found = key_check.verify(
+            client_for(account).rest,
+            endpoints_of(Network(account.network)),
+            account.credentials(),
+            server_clock=server_clock(Network(account.network)),
+        )
     except SealBrokenError:
         fault = "The stored key cannot be opened: enter key, secret and passphrase again."
     except ExchangeError as error:
         fault = str(error)
     else:
         account.mark_verified(timezone.now())
-        return Verified(balance=balance)
+        return Verified(balance=found.account.balance)
     account.suspend(fault)
     return NotVerified(fault=fault)

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any, Final
 
+from accounts.models import Account
 from automations.models import Execution, JournalEntry, MarginGuard
 
 INTENDED: Final = "intended"
@@ -32,6 +33,20 @@ def record(
         type=guard.KIND,
         message=message[:500],
         data={"positionId": position_id, **data},
+        timestamp=now,
+    )
+
+
+def record_about(
+    account: Account, event: str, *, message: str, now: datetime, data: dict[str, Any] | None = None
+) -> JournalEntry:
+    """Add one entry about an account as a whole, such as a fallback of its stream."""
+    return JournalEntry.objects.create(
+        event=event,
+        account=account,
+        type="account",
+        message=message[:500],
+        data=data or {},
         timestamp=now,
     )
 

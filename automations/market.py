@@ -53,6 +53,8 @@ class Market:
         self._silence_s = silence_s
         self._cell = TickCell()
         self._newest_ms = 0
+        self.newest: Quote | None = None
+        """The newest price, of whatever age."""
         self._priced_at = time.monotonic()
         self._silent = False
         self._polling = threading.Lock()
@@ -125,7 +127,7 @@ class Market:
         # future must not silence all that follow it.
         if self._newest_ms - _LATE_MS < quote.time_ms < self._newest_ms:
             return
-        self._newest_ms = quote.time_ms
+        self._newest_ms, self.newest = quote.time_ms, quote
         self._cell.put(quote)
 
     def _look(self) -> None:

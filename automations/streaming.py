@@ -7,60 +7,74 @@ from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from operator import attrgetter
 from typing import Final
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
+from django.utils import timezone
 from kombu.exceptions import OperationalError as QueueError
 from redis.exceptions import RedisError
 
 from accounts.crypto import SealBrokenError
 from accounts.gateway import (
+    admission,
     client_for,
     endpoints_of,
     live_view,
     redis_client,
     rest_client,
     server_clock,
+    stream_caps,
 )
 from accounts.models import Account
-from automations import changes, tasks
+from automations import changes, counting, journal, tasks
 from automations.market import Market
 from automations.models import MarginGuard
 from automations.triggers import Trigger
 from automations.watching import Watch, Watched
 from exchange.config import Network
 from exchange.errors import ExchangeError
-from exchange.events import StreamEvent, TradeEvent
 from exchange.market import Quote
-from exchange.protocol import State
-from exchange.session import StreamSession
+from exchange.pool import Member, SessionPool
+from exchange.position import PositionsSnapshot
 
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_KEY: Final = "hubdefisats:stream:heartbeat"
+"""Written each second; it expires soon after the last time."""
 HEARTBEAT_TTL_S: Final = 5
 ROUND_S: Final = 1.0
-READERS: Final = 8
-"""Accounts read at once by REST."""
-TRADES_TOPIC: Final = "futures/inverse/btc_usd/isolated/trades"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """What the pools told of an account, to be written down by the thread with the database."""
+
+    account_id: int
+    event: str
+    why: str
+
+
+_REFUSED: Final = "key_refused"
 
 
 class Streaming:
     """Until stopped: keeps sessions open, positions read, triggers armed; sends what is crossed.
 
-    Everything that touches the database happens on the thread that calls `run`.
+    Everything that touches the database happens on the thread that calls `run`. The pools' threads
+    tell what they find out by the four methods of `exchange.pool.Listener`.
     """
 
     def __init__(self, stopping: threading.Event) -> None:
         self._stopping = stopping
         self._markets: dict[Network, Market] = {}
+        self._pools: dict[Network, SessionPool] = {}
         self._watches: dict[int, Watch] = {}
-        self._sessions: dict[int, StreamSession] = {}
-        self._refused: deque[tuple[int, str]] = deque()
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
+        self._told: deque[_Told] = deque()
+        self._pollers = ThreadPoolExecutor(thread_name_prefix="prices")
         self._listening = threading.Thread(
             target=changes.listen,
             args=(redis_client(), self._changed, stopping),
@@ -77,113 +91,112 @@ class Streaming:
         finally:
             self._stop()
 
+    # What the pools tell
+
+    def positions(self, account_id: int, snapshot: PositionsSnapshot) -> None:
+        watch = self._watches.get(account_id)
+        if watch is None:
+            return
+        watch.take(snapshot)
+        market = self._markets[watch.watched.network]
+        if market.newest is not None:
+            risk = watch.risk_at(market.newest.price)
+            self._pools[watch.watched.network].set_risk(account_id, risk)
+
+    def refused(self, account_id: int, why: str) -> None:
+        self._told.append(_Told(account_id=account_id, event=_REFUSED, why=why))
+
+    def fallback_activated(self, account_id: int, why: str) -> None:
+        self._told.append(_Told(account_id=account_id, event="fallback_activated", why=why))
+
+    def stream_recovered(self, account_id: int) -> None:
+        self._told.append(_Told(account_id=account_id, event="stream_recovered", why=""))
+
+    # One round after the other
+
     def _round(self) -> None:
         try:
-            self._suspend_refused()
+            self._write_down()
             self._follow(watched_accounts())
         except (OperationalError, InterfaceError) as error:
             # What is known stays watched; the sweep rests as long as the database does.
             connection.close()
             logger.error("database out of reach", extra={"why": " ".join(str(error).split())})
-        for watch in self._watches.values():
-            watch.reread_if_older_than(settings.POSITIONS_REREAD_S)
         for market in self._markets.values():
             if market.is_silent:
-                self._readers.submit(market.poll_if_silent)
+                self._pollers.submit(market.poll_if_silent)
         self._beat()
+
+    def _write_down(self) -> None:
+        """Write what the pools told; what could not be written stays for the next round."""
+        while self._told:
+            told = self._told[0]
+            for account in Account.objects.filter(pk=told.account_id):  # none where it was deleted
+                if told.event == _REFUSED:
+                    account.suspend(told.why)
+                journal.record_about(account, told.event, message=told.why, now=timezone.now())
+            counting.count(redis_client(), told.event, told.account_id)
+            extra = {"account": told.account_id, "why": told.why}
+            logger.warning(told.event, extra=extra)
+            self._told.popleft()
 
     def _follow(self, accounts: Iterable[Watched]) -> None:
         """Begin, change and end watching, so that exactly these accounts are watched."""
         wanted = {watched.account_id: watched for watched in accounts}
+        for account_id in self._watches.keys() - wanted.keys():
+            self._end(account_id)
         for account_id, watched in wanted.items():
             known = self._watches.get(account_id)
-            if known is not None and known.watched.client is not watched.client:
+            if known is not None and known.watched.network is not watched.network:
                 self._end(account_id)
                 known = None
             if known is None:
                 self._begin(watched)
             elif known.watched != watched:
                 known.change(watched)
-        for account_id in self._watches.keys() - wanted.keys():
-            self._end(account_id)
+                self._pools[watched.network].follow(_member(watched))
 
     def _begin(self, watched: Watched) -> None:
-        market = self._markets.get(watched.network) or self._open(watched.network)
-        watch = Watch(
-            watched,
-            market.crossing,
-            live=live_view(),
-            executor=self._readers,
-            refused=self._refuse,
-        )
-        self._watches[watched.account_id] = watch
-        watch.reread()
-        if len(self._sessions) < settings.MOST_PRIVATE_SESSIONS:
-            session = self._session(watch)
-            self._sessions[watched.account_id] = session
-            session.start()
+        if watched.network not in self._markets:
+            self._open(watched.network)
+        crossing = self._markets[watched.network].crossing
+        self._watches[watched.account_id] = Watch(watched, crossing, live=live_view())
+        self._pools[watched.network].follow(_member(watched))
         logger.info("watching", extra={"account": watched.account_id, "account_name": watched.name})
 
     def _end(self, account_id: int) -> None:
-        self._watches.pop(account_id).end()
-        session = self._sessions.pop(account_id, None)
-        if session is not None:
-            self._readers.submit(session.stop)
+        watch = self._watches.pop(account_id)
+        self._pools[watch.watched.network].unfollow(account_id)
+        watch.end()
         logger.info("no longer watching", extra={"account": account_id})
 
-    def _open(self, network: Network) -> Market:
+    def _open(self, network: Network) -> None:
+        """Follow a network's prices, and have a pool for its accounts."""
+        endpoints = endpoints_of(network)
         market = Market(
             network,
-            endpoints_of(network),
+            endpoints,
             rest=rest_client(network),
             live=live_view(),
             server_clock=server_clock(network),
             fire=fire,
             silence_s=settings.DATA_MAX_AGE_S,
         )
-        self._markets[network] = market
-        market.start()
-        return market
-
-    def _session(self, watch: Watch) -> StreamSession:
-        """Return a private session that has the positions read when they changed or may have."""
-        watched = watch.watched
-
-        def heard(event: StreamEvent) -> None:
-            if isinstance(event, TradeEvent):
-                watch.reread()
-
-        def moved(state: State, why: str) -> None:
-            extra = {"account": watched.account_id, "account_name": watched.name, "state": state}
-            logger.info("account session moved", extra={**extra, "why": why})
-            if state is State.REFUSED:
-                self._refuse(watched.account_id, why)
-
-        return StreamSession(
-            endpoints_of(watched.network).stream_url,
-            watched.credentials,
-            [TRADES_TOPIC],
-            heard,
-            on_state=moved,
-            catch_up=watch.read_now,
-            server_clock=server_clock(watched.network),
-            name=f"account {watched.account_id}",
+        pool = SessionPool(
+            endpoints,
+            self,
+            caps=stream_caps(),
+            server_clock=server_clock(network),
+            admission=admission(network),
         )
+        self._markets[network], self._pools[network] = market, pool
+        market.start()
+        pool.start()
 
     def _changed(self, account_id: int) -> None:
         watch = self._watches.get(account_id)
         if watch is not None:
-            watch.reread()
-
-    def _refuse(self, account_id: int, why: str) -> None:
-        self._refused.append((account_id, why))
-
-    def _suspend_refused(self) -> None:
-        while self._refused:
-            account_id, why = self._refused[0]
-            for account in Account.objects.filter(pk=account_id):  # none where it was deleted since
-                account.suspend(why)
-            self._refused.popleft()
+            self._pools[watch.watched.network].reread(account_id)
 
     def _beat(self) -> None:
         """Tell the health check that this process turns, and what it sees."""
@@ -194,6 +207,7 @@ class Streaming:
                     "state": market.state,
                     "silent": market.is_silent,
                     "armed": len(market.crossing),
+                    "pool": asdict(self._pools[network].counts()),
                 }
                 for network, market in self._markets.items()
             },
@@ -202,13 +216,21 @@ class Streaming:
             redis_client().set(HEARTBEAT_KEY, json.dumps(seen), ex=HEARTBEAT_TTL_S)
 
     def _stop(self) -> None:
-        for session in self._sessions.values():
-            session.stop(timeout_s=0.0)
-        for market in self._markets.values():
-            market.stop()
         for watch in self._watches.values():
             watch.end()
-        self._readers.shutdown(wait=False, cancel_futures=True)
+        for pool in self._pools.values():
+            pool.stop(timeout_s=2.0)
+        for market in self._markets.values():
+            market.stop()
+        self._pollers.shutdown(wait=False, cancel_futures=True)
+
+
+def _member(watched: Watched) -> Member:
+    return Member(
+        account_id=watched.account_id,
+        credentials=watched.credentials,
+        read=watched.client.rest.positions,
+    )
 
 
 def watched_accounts() -> list[Watched]:

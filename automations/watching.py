@@ -1,11 +1,9 @@
-"""Which accounts are watched, and keeping their positions read and their triggers armed."""
+"""One watched account: what guards it, its positions as last read, and its armed triggers."""
 
-import logging
 import threading
-import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import Executor
+from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 
 from automations.crossing import Crossing
 from automations.rules import margin_guard
@@ -14,11 +12,9 @@ from automations.triggers import Trigger
 from exchange.auth import Credentials
 from exchange.client import Client
 from exchange.config import Network
-from exchange.errors import ExchangeError, KeyRefusedError
 from exchange.live import LiveView
+from exchange.money import Exact
 from exchange.position import PositionsSnapshot
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,48 +31,18 @@ class Watched:
 
 
 class Watch:
-    """One account's positions, read again and again; each reading arms its triggers.
+    """Takes over each newer reading of an account's positions: live view, armed triggers.
 
-    Readings run one at a time on `executor`. Asking during a reading makes one more follow it, for what
-    changed meanwhile may have been missed.
-
-    Args:
-        refused: told the account's id and a sentence when the exchange refuses its key.
+    May be called from several threads.
     """
 
-    def __init__(
-        self,
-        watched: Watched,
-        crossing: Crossing,
-        *,
-        live: LiveView,
-        executor: Executor,
-        refused: Callable[[int, str], None],
-    ) -> None:
+    def __init__(self, watched: Watched, crossing: Crossing, *, live: LiveView) -> None:
         self.watched = watched
         self._crossing = crossing
         self._live = live
-        self._executor = executor
-        self._refused = refused
         self._lock = threading.Lock()
-        self._reading = False
-        self._wanted = False
         self._ended = False
         self._snapshot: PositionsSnapshot | None = None
-        self._read_at = float("-inf")
-
-    def reread(self) -> None:
-        """Read the positions soon."""
-        with self._lock:
-            self._wanted = True
-            if self._reading or self._ended:
-                return
-            self._reading = True
-        self._executor.submit(self._read_while_wanted)
-
-    def reread_if_older_than(self, seconds: float) -> None:
-        if time.monotonic() - self._read_at >= seconds:
-            self.reread()
 
     def change(self, watched: Watched) -> None:
         """Take over new guards, and arm them on what is known."""
@@ -84,43 +50,32 @@ class Watch:
             self.watched = watched
             self._arm()
 
-    def end(self) -> None:
-        """Disarm, and read no more."""
-        with self._lock:
-            self._ended = True
-            self._crossing.disarm(self.watched.account_id)
+    def take(self, snapshot: PositionsSnapshot) -> None:
+        """Take over a reading, or the confirmation of the last one.
 
-    def _read_while_wanted(self) -> None:
-        while True:
-            with self._lock:
-                if not self._wanted or self._ended:
-                    self._reading = False
-                    return
-                self._wanted = False
-            self._read()
-
-    def read_now(self) -> None:
-        """Read the positions and arm what they need.
-
-        Raises:
-            ExchangeError: they could not be read. What is armed stays armed: unknown is not empty.
+        Every one arms anew: what fired and led to nothing fires again if the price still stands there.
         """
-        self._read_at = time.monotonic()
-        snapshot = self.watched.client.rest.positions()
         self._live.put_positions(self.watched.account_id, snapshot)
         with self._lock:
             if self._snapshot is None or self._snapshot.at <= snapshot.at:
                 self._snapshot = snapshot
-            self._arm()
+                self._arm()
 
-    def _read(self) -> None:
-        try:
-            self.read_now()
-        except KeyRefusedError as error:
-            self._refused(self.watched.account_id, str(error))
-        except ExchangeError as error:
-            fields = {"account": self.watched.account_id, "account_name": self.watched.name}
-            logger.warning("positions not read", extra={**fields, "error": str(error)})
+    def end(self) -> None:
+        """Disarm, and take over nothing more."""
+        with self._lock:
+            self._ended = True
+            self._crossing.disarm(self.watched.account_id)
+
+    def risk_at(self, price: Exact) -> float:
+        """Return how near harm the account is: 1 at liquidation, 0 without a position."""
+        snapshot = self._snapshot
+        distances = (
+            [position.liquidation_distance_at(price) for position in snapshot.positions]
+            if snapshot
+            else []
+        )
+        return float(1 - max(Fraction(0), min(distances))) if distances else 0.0
 
     def _arm(self) -> None:
         if self._snapshot is not None and not self._ended:

@@ -8,10 +8,8 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, JsonResponse
 
+from automations.streaming import HEARTBEAT_KEY
 from hubdefisats.celery import app
-
-STREAM_HEARTBEAT: Final = "hubdefisats:stream:heartbeat"
-"""The stream process writes this key of Redis each second; it expires soon after the last time."""
 
 _PATIENCE_S: Final = 1.0
 
@@ -62,7 +60,7 @@ def _beat() -> None:
 
 def _stream() -> None:
     with _client() as client:
-        if not client.exists(STREAM_HEARTBEAT):
+        if not client.exists(HEARTBEAT_KEY):
             raise NotReadyError("no heartbeat")
 
 

@@ -80,6 +80,7 @@ TEMPLATES = [
         },
     }
 ]
+LOGIN_REDIRECT_URL = "/admin/"
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True  # served from where they lie: no collecting step
 UNFOLD = {"SITE_TITLE": "hubdefisats", "SITE_HEADER": "hubdefisats", "SITE_SYMBOL": "shield"}
@@ -112,11 +113,13 @@ PUBLIC_CALLS_PER_S = env.integer("PUBLIC_CALLS_PER_S", default=1, least=1)
 
 # Nothing is decided on data older than this, in seconds
 DATA_MAX_AGE_S = env.integer("DATA_MAX_AGE_S", default=5, least=1)
-POSITIONS_REREAD_S = env.integer("POSITIONS_REREAD_S", default=3, least=1)
-"""The stream process reads each account's positions this often, as some changes have no event."""
 
-MOST_PRIVATE_SESSIONS = env.integer("MOST_PRIVATE_SESSIONS", default=31)
-"""Of the 32 sockets the exchange allows an address one is for prices; accounts beyond are polled."""
+STREAM_SOCKETS = env.integer("STREAM_SOCKETS", default=32, least=1)
+"""One is for prices, the others for accounts, the most at risk first; accounts beyond are polled."""
+STREAM_DIALS_PER_HOUR = env.integer("STREAM_DIALS_PER_HOUR", default=500, least=1)
+STREAM_AUTHENTICATIONS_PER_MINUTE = env.integer(
+    "STREAM_AUTHENTICATIONS_PER_MINUTE", default=20, least=1
+)
 
 # Celery. No message is acknowledged late: what dies with its worker is found again by the sweep.
 CELERY_BROKER_URL = REDIS_URL

@@ -16,8 +16,8 @@ from pytest_django.fixtures import Settings
 
 from accounts.gateway import live_view, redis_client
 from accounts.models import Account
-from automations import changes
-from automations.models import MarginGuard
+from automations import changes, counting
+from automations.models import JournalEntry, MarginGuard
 from automations.streaming import HEARTBEAT_KEY, HEARTBEAT_TTL_S, Streaming
 from exchange.client import Client
 from exchange.config import Endpoints, Network
@@ -25,7 +25,6 @@ from exchange.market import Source
 from exchange.position import Position
 from exchange.simulator.running import Simulator
 from hubdefisats.embedded import free_port
-from hubdefisats.health import STREAM_HEARTBEAT
 from tests.automations.conftest import new_account, open_long
 from tests.automations.queues import waiting
 from tests.exchange.places import endpoints_of
@@ -88,9 +87,15 @@ def test_a_guard_is_watched_while_it_is_enabled() -> None:
     wait_for(accounts=1, triggers=1)
     assert heartbeat() == {
         "accounts": 1,
-        "markets": {"paper": {"state": "live", "silent": False, "armed": 1}},
+        "markets": {
+            "paper": {
+                "state": "live",
+                "silent": False,
+                "armed": 1,
+                "pool": {"members": 1, "sockets": 1, "live": 1, "fallback": 0, "refused": 0},
+            }
+        },
     }
-    assert HEARTBEAT_KEY == STREAM_HEARTBEAT, "where the health check looks"
     assert 0 < redis_client().ttl(HEARTBEAT_KEY) <= HEARTBEAT_TTL_S
 
     MarginGuard.objects.update(enabled=False)
@@ -129,9 +134,8 @@ def account_is(state: str, caplog: pytest.LogCaptureFixture) -> bool:
 
 @pytest.mark.usefixtures("guard")
 def test_what_happens_by_hand_is_heard_from_the_exchange(
-    client: Client, settings: Settings, caplog: pytest.LogCaptureFixture
+    client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings.POSITIONS_REREAD_S = 3600
     with caplog.at_level(logging.INFO), streaming():
         wait_until(lambda: account_is("live", caplog), within_s=5, what="its session is live")
 
@@ -145,8 +149,7 @@ def test_what_happens_by_hand_is_heard_from_the_exchange(
 def test_without_a_session_of_its_own_an_account_is_read_when_a_worker_says_so(
     client: Client, settings: Settings, account: Account
 ) -> None:
-    settings.POSITIONS_REREAD_S = 3600
-    settings.MOST_PRIVATE_SESSIONS = 0
+    settings.STREAM_SOCKETS = 1
     with streaming():
         wait_for(accounts=1, triggers=0)
         open_long(client)
@@ -163,16 +166,42 @@ def test_without_a_session_of_its_own_an_account_is_read_when_a_worker_says_so(
 def test_without_any_word_an_account_is_read_again_after_a_while(
     client: Client, settings: Settings
 ) -> None:
-    settings.POSITIONS_REREAD_S = 1
-    settings.MOST_PRIVATE_SESSIONS = 0
+    settings.STREAM_SOCKETS = 1
     with streaming():
         wait_for(accounts=1, triggers=0)
 
         open_long(client)
-        wait_for(accounts=1, triggers=1)
+        wait_for(accounts=1, triggers=1, within_s=10)
 
         MarginGuard.objects.update(enabled=False)
         wait_for(accounts=0, triggers=0)
+
+
+@pytest.mark.usefixtures("guard", "long")
+@pytest.mark.timeout(40)
+def test_a_stream_that_falls_silent_gives_way_to_rest_and_takes_back(
+    venue: Simulator, account: Account, caplog: pytest.LogCaptureFixture
+) -> None:
+    with streaming():
+        wait_for(accounts=1, triggers=1)
+
+        venue.fault("half_open", account=venue.accounts[0].credentials.key)
+
+        wait_until(lambda: events(account) == ["fallback_activated"], within_s=8, what="a fallback")
+        wait_until(
+            lambda: events(account) == ["fallback_activated", "stream_recovered"],
+            within_s=15,
+            what="the stream took back",
+        )
+        assert armed() == 1, "the positions stayed guarded"
+    counted = counting.counts(redis_client())
+    assert counted == {("fallback_activated", account.pk): 1, ("stream_recovered", account.pk): 1}
+    assert "fallback_activated" in caplog.text
+
+
+def events(account: Account) -> list[str]:
+    entries = JournalEntry.objects.filter(account=account).order_by("id")
+    return list(entries.values_list("event", flat=True))
 
 
 def guarded(account: Account) -> MarginGuard:
@@ -318,7 +347,7 @@ def test_without_the_stream_prices_and_positions_come_by_rest(
             api_url=endpoints_of(venue).api_url, stream_url=f"ws://127.0.0.1:{free_port()}"
         )
     }
-    settings.DATA_MAX_AGE_S = settings.POSITIONS_REREAD_S = 1
+    settings.DATA_MAX_AGE_S = 1
     with streaming():
         wait_until(
             lambda: "fallback_activated" in caplog.text, within_s=5, what="it falls back to REST"

@@ -9,8 +9,8 @@ import pytest
 import redis
 import requests
 
+from automations.streaming import HEARTBEAT_KEY
 from hubdefisats.embedded import free_port
-from hubdefisats.health import STREAM_HEARTBEAT
 from tests.waiting import wait_until
 
 _CELERY = (sys.executable, "-m", "celery", "--quiet", "-A", "hubdefisats")
@@ -64,7 +64,7 @@ def test_a_stack_is_ready_once_every_part_is(
         assert _parts(web)["worker"] == "no answer"
         parts.enter_context(_running(*_CELERY, "worker", "-c", "1", variables=services))
         with redis.Redis.from_url(redis_url) as client:
-            client.set(STREAM_HEARTBEAT, "1", ex=60)
+            client.set(HEARTBEAT_KEY, "1", ex=60)
 
         wait_until(
             lambda: requests.get(f"{web}/health/ready", timeout=5).status_code == 200,
