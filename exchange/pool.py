@@ -221,12 +221,13 @@ class SessionPool:
         return not account.refused and account.keeping.due_s(now_s) <= now_s
 
     def _falls_back(self, account: _Account, now_s: float) -> bool:
-        """Note that a session is not to be believed any more; only one that holds a socket can."""
-        keeping = account.keeping
-        if account.session is None or keeping.fallback or not keeping.is_lost(now_s):
+        """Note that a session is not to be believed any more; one that never dialled cannot fail."""
+        keeping, session = account.keeping, account.session
+        if session is None or session.connections == 0:
             return False
-        keeping.fallback = True
-        return True
+        falls_back = keeping.is_lost(now_s) and not keeping.fallback
+        keeping.fallback |= falls_back
+        return falls_back
 
     # Sockets
 
@@ -303,7 +304,7 @@ class SessionPool:
             if wait_s == 0:
                 del self._dialling[account_id]
                 if account.session and account.session.connections == 0:
-                    account.keeping.since_s = now_s  # the time in the queue was nobody's failure
+                    account.keeping.since_s = now_s  # its time in the queue was no failure
             return min(wait_s, _QUEUE_S)
 
     # What comes in

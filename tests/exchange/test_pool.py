@@ -328,6 +328,7 @@ def test_sessions_dial_no_faster_than_the_exchange_allows(
     wait_live(pool, 2)
     wait_until(lambda: len(log.snapshots.get(3, [])) > 5, within_s=3, what="polling of the others")
     assert pool.counts().live == 2
+    assert log.fallbacks == []  # who waits for a turn has lost nothing
 
 
 def test_following_again_with_the_same_key_goes_on_with_the_new_way_to_read(
