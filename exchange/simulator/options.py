@@ -10,6 +10,7 @@ from exchange.money import Sats, UsdPerBtc, is_on_grid
 from exchange.simulator.engine.account import TRADING_SCOPES, Scope
 from exchange.simulator.engine.market import checked_price
 from exchange.simulator.engine.refused import Refused
+from exchange.simulator.engine.rules import USUAL, Rules
 from exchange.simulator.settings import Limits, Settings
 
 
@@ -29,6 +30,12 @@ def settings_from(arguments: Sequence[str]) -> Settings:
         start_price=options.start_price,
         half_spread=options.spread,
         live_url=options.live_url,
+        rules=Rules(
+            most_trades=options.most_trades,
+            most_trade_margin=options.most_trade_margin,
+            most_account_margin=options.most_account_margin,
+            slippage=options.slippage,
+        ),
         tls=options.tls,
         funding_rate=options.funding_rate,
         most_message_bytes=options.message_bytes,
@@ -48,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_addresses(parser)
     _add_market(parser)
     _add_limits(parser)
+    _add_rules(parser)
     return parser
 
 
@@ -124,6 +132,19 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         default=Settings().most_message_bytes,
         metavar="N",
         help="of one frame from a client, with limits on or off",
+    )
+
+
+def _add_rules(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("rules", "that the sources of the real exchange leave open")
+    add = group.add_argument
+    add("--most-trades", type=_positive, default=USUAL.most_trades, metavar="N", help="of one account")
+    add("--most-trade-margin", type=_positive, metavar="SATS", help="of one isolated trade")
+    add("--most-account-margin", type=_positive, metavar="SATS", help="of all isolated trades")
+    add(
+        "--slippage",
+        action="store_true",
+        help="stops and targets execute at the price that crossed them, not at their own",
     )
 
 

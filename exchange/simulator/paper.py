@@ -78,9 +78,9 @@ class Paper:
         self.hub.publish(self.venue.take_events())
 
     def every_second(self) -> None:
-        """Settle funding where it is due, and push what is pushed once a second."""
+        """Do what is due by the clock, and push what is pushed once a second."""
         now_ms = self.now_us() // 1000
-        self.venue.settle_funding_when_due(now_ms)
+        self.venue.keep_time(now_ms)
         self.publish()
         market = self.venue.market
         self.hub.publish([events.ticker(market, now_ms, next_funding_ms(now_ms))])
@@ -144,6 +144,7 @@ def _venue(settings: Settings, now_ms: int) -> Venue:
         half_spread=settings.half_spread,
         new_id=lambda: str(uuid.uuid4()),
         now_ms=now_ms,
+        rules=settings.rules,
         past=lambda: past.candles(seed, this_minute_ms, price),
     )
     venue.market.funding_rate = settings.funding_rate

@@ -8,6 +8,7 @@ from exchange.config import PUBLIC_ENDPOINTS, Network
 from exchange.money import Sats, UsdPerBtc
 from exchange.simulator.engine.account import TRADING_SCOPES, Scope
 from exchange.simulator.engine.market import FUNDING_RATE
+from exchange.simulator.engine.rules import USUAL, Rules
 from exchange.simulator.windows import REST_GRACE_S, Rate
 
 _FIVE_A_SECOND: Final = Rate(most=5, window_s=1 - REST_GRACE_S)
@@ -62,9 +63,10 @@ class Settings:
     scopes: frozenset[Scope] = TRADING_SCOPES
     """What every key may do."""
     fee_tier: int = 0
-    """Of every account, 0 to 3."""
+    """The least of every account, 0 to 3; a large volume earns a better one."""
     half_spread: Decimal = Decimal("0.5")
     """Dollars from the last price to the smallest bucket's ask and bid."""
+    rules: Rules = USUAL
     tls: bool = False
     """Serve https and wss with a certificate of our own making."""
     most_message_bytes: int = 16 * 1024

@@ -9,8 +9,10 @@ from typing import Final
 
 from exchange.auth import Credentials
 from exchange.simulator.engine.cross import CrossBook
+from exchange.simulator.engine.fees import FeeTier
 from exchange.simulator.engine.isolated import IsolatedBook
 from exchange.simulator.engine.movements import Movements
+from exchange.simulator.engine.trade import State
 from exchange.simulator.engine.wallet import Wallet
 
 
@@ -57,7 +59,7 @@ class Identity:
 class Account:
     identity: Identity
     scopes: frozenset[Scope]
-    fee_tier: int
+    fees: FeeTier
     wallet: Wallet
     isolated: IsolatedBook
     cross: CrossBook
@@ -66,6 +68,13 @@ class Account:
     @property
     def id(self) -> str:
         return self.identity.id
+
+    def volume_since(self, since_ms: int) -> int:
+        """Return the contracts that were closed since then (6.4)."""
+        closed = self.isolated.listed(State.CLOSED)
+        isolated = sum(trade.quantity for trade in closed if (trade.closed_at_ms or 0) >= since_ms)
+        filled = self.cross.filled_orders()
+        return isolated + sum(each.quantity for each in filled if (each.filled_at_ms or 0) >= since_ms)
 
 
 def identity(seed: int, number: int) -> Identity:

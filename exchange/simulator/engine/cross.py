@@ -1,6 +1,6 @@
 """The cross margin of one account: orders, one position, deposits (API notes, 3.7, 6.12)."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -15,11 +15,11 @@ from exchange.simulator.engine.cross_position import (
     OrderState,
     executed,
 )
-from exchange.simulator.engine.events import Event
+from exchange.simulator.engine.desk import Desk
 from exchange.simulator.engine.funding import FundingFee, Settlement
-from exchange.simulator.engine.market import Market, checked_price
+from exchange.simulator.engine.market import checked_price
 from exchange.simulator.engine.refused import Refused
-from exchange.simulator.engine.wallet import Wallet
+from exchange.simulator.engine.zone import QuietZone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,28 +44,15 @@ class Transfer:
 class CrossBook:
     """Every method either does the whole of what it says or raises `Refused` and changes nothing."""
 
-    def __init__(
-        self,
-        *,
-        account: str,
-        wallet: Wallet,
-        market: Market,
-        fee_rate: Decimal,
-        new_id: Callable[[], str],
-        emit: Callable[[Event], None],
-        now_ms: int,
-    ) -> None:
-        self._account = account
-        self._wallet = wallet
-        self._market = market
-        self._fee_rate = fee_rate
-        self._new_id = new_id
-        self._emit = emit
+    def __init__(self, desk: Desk, *, now_ms: int) -> None:
+        self._desk = desk
+        self._market = desk.market
+        self._quiet = QuietZone(self._levels)
         self._open: dict[str, CrossOrder] = {}
         self._filled: list[CrossOrder] = []
         self._transfers: list[Transfer] = []
         self._funding: list[FundingFee] = []
-        self.position = CrossPosition(id=new_id(), updated_at_ms=now_ms)
+        self.position = CrossPosition(id=desk.new_id(), updated_at_ms=now_ms)
 
     @property
     def initial_margin(self) -> Sats:
@@ -93,6 +80,7 @@ class CrossBook:
         order = self._new_order(CrossOrderType.LIMIT, new, checked_price(new.price), now_ms)
         self._check_room(self.position, Sats(self.initial_margin + self._margin_of(order)), order)
         self._open[order.id] = order
+        self._touch(self.position, now_ms)
         self._tell(order, "new")
         return order
 
@@ -103,7 +91,7 @@ class CrossBook:
         del self._open[order_id]
         canceled = replace(order, state=OrderState.CANCELED, canceled_at_ms=now_ms)
         self._touch(self.position, now_ms)
-        self._emit(cross_events.order_changed(self._account, "canceled", canceled))
+        self._desk.emit(cross_events.order_changed(self._desk.account, "canceled", canceled))
         self._tell_position("cancel")
         return canceled
 
@@ -130,7 +118,7 @@ class CrossBook:
         self._tell_position("leverage")
 
     def deposit(self, amount: Sats, now_ms: int) -> None:
-        self._wallet.take(amount)
+        self._desk.wallet.take(amount)
         self._transfer(amount, now_ms)
         self._tell_position("deposit")
 
@@ -140,7 +128,7 @@ class CrossBook:
         if changed.is_liquidated_at(self._market.price):
             raise Refused("The position would be liquidated")
         self._transfer(Sats(-amount), now_ms)
-        self._wallet.give(amount)
+        self._desk.wallet.give(amount)
         self._tell_position("withdraw")
 
     def fund(self, settlement: Settlement) -> None:
@@ -163,7 +151,7 @@ class CrossBook:
 
     def settle(self, before: UsdPerBtc, now: UsdPerBtc, now_ms: int) -> None:
         """Carry out what one price step does to orders and position, in the order of its way."""
-        if not self._open and not self.position.quantity:
+        if self._quiet.holds(before, now):
             return
         order = self._next_touched(before, now)
         while order is not None and not self._ends_before(order, before, now):
@@ -197,7 +185,7 @@ class CrossBook:
 
     def _execute(self, order: CrossOrder, event: str, now_ms: int) -> CrossOrder:
         position, fee = executed(
-            self.position, order.side, order.quantity, order.price, fee_rate=self._fee_rate
+            self.position, order.side, order.quantity, order.price, fee_rate=self._desk.fees.rate
         )
         self._check_size(position)
         self._check_room(position, self.initial_margin, order)
@@ -217,7 +205,7 @@ class CrossBook:
         loss = Sats(max(position.profit_sats(price), -position.margin))
         fee = Sats(position.margin + loss)
         filled = CrossOrder(
-            id=self._new_id(),
+            id=self._desk.new_id(),
             type=CrossOrderType.LIQUIDATION,
             side=position.side.opposite,
             quantity=position.size,
@@ -239,7 +227,7 @@ class CrossBook:
             trading_fees=Sats(position.trading_fees + fee),
         )
         self._touch(gone, now_ms)
-        self._emit(cross_events.order_changed(self._account, "new", filled))
+        self._desk.emit(cross_events.order_changed(self._desk.account, "new", filled))
         self._tell_position("liquidation")
 
     def _check_size(self, position: CrossPosition) -> None:
@@ -269,7 +257,7 @@ class CrossBook:
         self, kind: CrossOrderType, new: NewCrossOrder, price: UsdPerBtc, now_ms: int
     ) -> CrossOrder:
         return CrossOrder(
-            id=self._new_id(),
+            id=self._desk.new_id(),
             type=kind,
             side=new.side,
             quantity=new.quantity,
@@ -279,20 +267,27 @@ class CrossBook:
         )
 
     def _transfer(self, amount: Sats, now_ms: int) -> None:
-        self._transfers.append(Transfer(id=self._new_id(), amount=amount, time_ms=now_ms))
+        self._transfers.append(Transfer(id=self._desk.new_id(), amount=amount, time_ms=now_ms))
         self._touch(replace(self.position, margin=Sats(self.position.margin + amount)), now_ms)
 
+    def _levels(self) -> Iterator[UsdPerBtc]:
+        """Yield every price at which something would happen."""
+        yield from (order.price for order in self._open.values())
+        if (level := self.position.liquidation) is not None:
+            yield level
+
     def _touch(self, position: CrossPosition, now_ms: int) -> None:
+        self._quiet.forget()
         self.position = replace(position, updated_at_ms=now_ms)
 
     def _tell(self, order: CrossOrder, event: str) -> None:
-        self._emit(cross_events.order_changed(self._account, event, order))
+        self._desk.emit(cross_events.order_changed(self._desk.account, event, order))
         self._tell_position(event)
 
     def _tell_position(self, event: str) -> None:
-        self._emit(
+        self._desk.emit(
             cross_events.position_changed(
-                self._account,
+                self._desk.account,
                 event,
                 self.position,
                 initial=self.initial_margin,

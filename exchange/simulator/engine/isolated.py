@@ -1,46 +1,29 @@
 """The isolated trades of one account, changed by their owner and by the price (API notes, 3.6)."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
-from typing import Final
 
 from exchange import formulas
 from exchange.money import Sats, UsdPerBtc
 from exchange.simulator.engine import events, stops
-from exchange.simulator.engine.events import Event
+from exchange.simulator.engine.desk import Desk
 from exchange.simulator.engine.funding import FundingFee, Settlement
 from exchange.simulator.engine.margin import cashed_in, with_margin
-from exchange.simulator.engine.market import Market
 from exchange.simulator.engine.opening import NewTrade, planned
 from exchange.simulator.engine.refused import Refused
-from exchange.simulator.engine.settlement import exit_in, fills, trailed
+from exchange.simulator.engine.settlement import exit_in, fills, levels_of, tightens_beyond, trailed
 from exchange.simulator.engine.trade import MAX_LEVERAGE, Exit, OrderType, State, Trade
-from exchange.simulator.engine.wallet import Wallet
-
-MOST_TRADES: Final = 50
-"""Open and running trades of one account at a time (6.1)."""
+from exchange.simulator.engine.zone import QuietZone
 
 
 class IsolatedBook:
     """Every method either does the whole of what it says or raises `Refused` and changes nothing."""
 
-    def __init__(
-        self,
-        *,
-        account: str,
-        wallet: Wallet,
-        market: Market,
-        fee_rate: Decimal,
-        new_id: Callable[[], str],
-        emit: Callable[[Event], None],
-    ) -> None:
-        self._account = account
-        self._wallet = wallet
-        self._market = market
-        self._fee_rate = fee_rate
-        self._new_id = new_id
-        self._emit = emit
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._market = desk.market
+        self._quiet = QuietZone(self._levels)
         self._live: dict[str, Trade] = {}
         self._ended: dict[str, Trade] = {}
         self._funding: list[FundingFee] = []
@@ -51,15 +34,16 @@ class IsolatedBook:
         return [trade for trade in reversed(book.values()) if trade.state is state]
 
     def create(self, order: NewTrade, now_ms: int) -> Trade:
-        if len(self._live) >= MOST_TRADES:
-            raise Refused(f"At most {MOST_TRADES} trades may be open or running")
-        trade = planned(order, trade_id=self._new_id(), market=self._market, now_ms=now_ms)
-        self._wallet.take(trade.locked)
+        most = self._desk.rules.most_trades
+        if len(self._live) >= most:
+            raise Refused(f"At most {most} trades may be open or running")
+        trade = planned(order, trade_id=self._desk.new_id(), market=self._market, now_ms=now_ms)
+        self._check_margin(trade.margin, trade.margin)
+        self._desk.wallet.take(trade.locked)
         if trade.type is OrderType.MARKET:
             return self._fill(trade, self._market.price, now_ms)
-        self._live[trade.id] = trade
-        self._emit(events.trade_created(self._account, trade, "open"))
-        return trade
+        self._desk.emit(events.trade_created(self._desk.account, trade, "open"))
+        return self._keep(trade)
 
     def close(self, trade_id: str, now_ms: int) -> Trade:
         """Close a whole running trade at the market."""
@@ -72,9 +56,9 @@ class IsolatedBook:
         if trade.state is not State.OPEN:
             raise Refused("Trade is not open")
         canceled = replace(trade, state=State.CANCELED, closed_at_ms=now_ms)
-        self._wallet.give(trade.locked)
+        self._desk.wallet.give(trade.locked)
         self._retire(canceled)
-        self._emit(events.trade_canceled(self._account, canceled))
+        self._desk.emit(events.trade_canceled(self._desk.account, canceled))
         return canceled
 
     def cancel_all(self, now_ms: int) -> list[Trade]:
@@ -85,14 +69,15 @@ class IsolatedBook:
         trade = self._running(trade_id)
         if trade.margin + amount > formulas.largest_margin(trade.quantity, trade.price):
             raise Refused("Leverage would fall below 1")
-        self._wallet.take(amount)
+        self._check_margin(trade.margin + amount, amount)
+        self._desk.wallet.take(amount)
         return self._keep(with_margin(trade, Sats(trade.margin + amount)))
 
     def cash_in(self, trade_id: str, amount: Sats) -> Trade:
         """Take sats out of a running trade, profit first; no event tells of it (5.9)."""
         trade = self._running(trade_id)
         changed = cashed_in(trade, amount, market=self._market.price)
-        self._wallet.give(amount)
+        self._desk.wallet.give(amount)
         return self._keep(changed)
 
     def set_stoploss(self, trade_id: str, value: Decimal, *, trailing: bool) -> Trade:
@@ -114,6 +99,8 @@ class IsolatedBook:
 
     def settle(self, before: UsdPerBtc, now: UsdPerBtc, now_ms: int) -> None:
         """Carry out what one price step does to every trade."""
+        if self._quiet.holds(before, now):
+            return
         for trade in list(self._live.values()):
             if trade.state is State.RUNNING:
                 self._step(trade, before, now, now_ms)
@@ -135,7 +122,7 @@ class IsolatedBook:
         self._funding.append(
             FundingFee(fee=fee, settlement=settlement.id, time_ms=settlement.time_ms, trade=trade.id)
         )
-        self._wallet.give(max(0, -fee))
+        self._desk.wallet.give(max(0, -fee))
         margin = Sats(trade.margin - max(0, fee))
         funded = replace(trade, sum_funding_fees=Sats(trade.sum_funding_fees + fee))
         if margin * MAX_LEVERAGE < formulas.notional(trade.quantity, trade.price):
@@ -146,19 +133,21 @@ class IsolatedBook:
         if fee > 0:
             funded = with_margin(funded, margin)
         self._keep(funded)
-        self._emit(events.trade_funded(self._account, funded, self._funding[-1]))
+        self._desk.emit(events.trade_funded(self._desk.account, funded, self._funding[-1]))
         self._step(funded, self._market.price, self._market.price, settlement.time_ms)
 
     def _step(self, trade: Trade, before: UsdPerBtc, now: UsdPerBtc, now_ms: int) -> None:
         exit_ = exit_in(trade, before, now)
         if exit_ is not None:
-            self._end(trade, *exit_, now_ms)
+            kind, level = exit_
+            slips = self._desk.rules.slippage and kind is not Exit.LIQUIDATION
+            self._end(trade, kind, now if slips else level, now_ms)
         elif trade.trailing is not None:
             self._keep(trailed(trade, now))
 
     def _fill(self, trade: Trade, market: UsdPerBtc, now_ms: int) -> Trade:
         self._market.traded(trade.quantity)
-        fee = formulas.fee(trade.quantity, trade.price, self._fee_rate)
+        fee = formulas.fee(trade.quantity, trade.price, self._desk.fees.rate)
         filled = replace(
             trade,
             state=State.RUNNING,
@@ -166,7 +155,7 @@ class IsolatedBook:
             opening_fee=fee,
             maintenance_margin=Sats(trade.maintenance_margin - fee),
         )
-        self._emit(events.trade_created(self._account, filled, "filled"))
+        self._desk.emit(events.trade_created(self._desk.account, filled, "filled"))
         return self._keep(trailed(filled, market))
 
     def _end(self, trade: Trade, exit_: Exit, price: UsdPerBtc, now_ms: int) -> Trade:
@@ -175,9 +164,9 @@ class IsolatedBook:
             profit, fee = Sats(-trade.margin), trade.maintenance_margin
         else:
             profit = trade.profit_sats(price)
-            fee = formulas.fee(trade.quantity, price, self._fee_rate)
+            fee = formulas.fee(trade.quantity, price, self._desk.fees.rate)
         self._market.traded(trade.quantity)
-        self._wallet.give(trade.locked - fee + profit)
+        self._desk.wallet.give(trade.locked - fee + profit)
         closed = replace(
             trade,
             state=State.CLOSED,
@@ -188,7 +177,7 @@ class IsolatedBook:
             maintenance_margin=Sats(max(0, trade.maintenance_margin - fee)),
         )
         self._retire(closed)
-        self._emit(events.trade_ended(self._account, closed, exit_))
+        self._desk.emit(events.trade_ended(self._desk.account, closed, exit_))
         return closed
 
     def _found(self, trade_id: str) -> Trade:
@@ -209,10 +198,31 @@ class IsolatedBook:
             raise Refused("Trade is neither open nor running")
         return trade
 
+    def _check_margin(self, of_trade: int, added: int) -> None:
+        """Refuse what would break the caps on margin, where there are any."""
+        rules = self._desk.rules
+        if rules.most_trade_margin is not None and of_trade > rules.most_trade_margin:
+            raise Refused(f"Margin of a trade must be at most {rules.most_trade_margin}")
+        of_all = added + sum(trade.margin for trade in self._live.values())
+        if rules.most_account_margin is not None and of_all > rules.most_account_margin:
+            raise Refused(f"Margin of all trades must be at most {rules.most_account_margin}")
+
+    def _levels(self) -> Iterator[UsdPerBtc]:
+        """Yield every price at which something would happen."""
+        for trade in self._live.values():
+            if trade.state is State.OPEN:
+                yield trade.price
+                continue
+            yield from (level for _, level in levels_of(trade))
+            if (best := tightens_beyond(trade)) is not None:
+                yield best
+
     def _keep(self, trade: Trade) -> Trade:
+        self._quiet.forget()
         self._live[trade.id] = trade
         return trade
 
     def _retire(self, trade: Trade) -> None:
+        self._quiet.forget()
         del self._live[trade.id]
         self._ended[trade.id] = trade

@@ -2,16 +2,15 @@
 
 import hashlib
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, floor
 from typing import Final
 
 from exchange.money import SATS_PER_BTC, Sats, UsdPerBtc
+from exchange.simulator.engine.desk import Desk
 from exchange.simulator.engine.events import DEPOSITS, WITHDRAWALS, Event
 from exchange.simulator.engine.refused import Refused
-from exchange.simulator.engine.wallet import Wallet
 
 MOST_UNUSED_ADDRESSES: Final = 5
 _INVOICE: Final = re.compile(r"ln(?:bcrt|tbs|tb|bc)(\d{1,12})([munp])1[02-9ac-hj-np-z]{20,}")
@@ -68,18 +67,8 @@ class Swap:
 
 
 class Movements:
-    def __init__(
-        self,
-        *,
-        account: str,
-        wallet: Wallet,
-        new_id: Callable[[], str],
-        emit: Callable[[Event], None],
-    ) -> None:
-        self._account = account
-        self._wallet = wallet
-        self._new_id = new_id
-        self._emit = emit
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
         self.deposits: list[Deposit] = []
         self.withdrawals: list[Withdrawal] = []
         self.addresses: list[Address] = []
@@ -89,14 +78,14 @@ class Movements:
     def new_address(self, now_ms: int) -> Address:
         if len(self.addresses) >= MOST_UNUSED_ADDRESSES:
             raise Refused("You have too many unused addresses")
-        digest = _digest(self._new_id())
+        digest = _digest(self._desk.new_id())
         address = Address(address=f"bcrt1q{_bech32_like(digest)}", created_at_ms=now_ms)
         self.addresses.append(address)
         return address
 
     def invoice(self, amount: Sats, comment: str | None, now_ms: int) -> tuple[Deposit, str]:
         """Return an unpaid deposit and its payment request, which no real network knows."""
-        deposit_id = self._new_id()
+        deposit_id = self._desk.new_id()
         deposit = Deposit(
             id=deposit_id,
             amount=amount,
@@ -112,7 +101,7 @@ class Movements:
         """Bring sats in, as if someone had paid an invoice."""
         deposit = replace(self.invoice(amount, None, now_ms)[0], settled_at_ms=now_ms)
         self.deposits[-1] = deposit
-        self._wallet.give(amount)
+        self._desk.wallet.give(amount)
         self._tell(DEPOSITS, "lightning", deposit.id, amount, {"status": "settled"})
         return deposit
 
@@ -133,7 +122,7 @@ class Movements:
         cents = floor(Fraction(sats * 100, SATS_PER_BTC) * Fraction(price))
         if cents < 1:
             raise Refused("Amount is too small")
-        self._wallet.take(sats)
+        self._desk.wallet.take(sats)
         self.usd_cents += cents
         return self._swap((sats, "BTC"), (cents, "USD"), now_ms)
 
@@ -145,12 +134,12 @@ class Movements:
         if sats < 1:
             raise Refused("Amount is too small")
         self.usd_cents -= cents
-        self._wallet.give(sats)
+        self._desk.wallet.give(sats)
         return self._swap((cents, "USD"), (sats, "BTC"), now_ms)
 
     def _swap(self, paid: tuple[int, str], got: tuple[int, str], now_ms: int) -> Swap:
         swap = Swap(
-            id=self._new_id(),
+            id=self._desk.new_id(),
             in_amount=paid[0],
             in_asset=paid[1],
             out_amount=got[0],
@@ -168,9 +157,9 @@ class Movements:
         payment_hash: str | None = None,
         address: str | None = None,
     ) -> Withdrawal:
-        self._wallet.take(amount)
+        self._desk.wallet.take(amount)
         withdrawal = Withdrawal(
-            id=self._new_id(),
+            id=self._desk.new_id(),
             amount=amount,
             created_at_ms=now_ms,
             payment_hash=payment_hash,
@@ -188,11 +177,11 @@ class Movements:
             "network": network,
             "id": id_,
             "amount": amount,
-            "balance": self._wallet.balance,
+            "balance": self._desk.wallet.balance,
             "txId": _digest(id_),
             **more,
         }
-        self._emit(Event(topic=topic, account=self._account, data=data))
+        self._desk.emit(Event(topic=topic, account=self._desk.account, data=data))
 
 
 def _digest(text: str) -> str:

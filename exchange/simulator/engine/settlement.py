@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 
 from exchange import formulas
-from exchange.money import UsdPerBtc
+from exchange.formulas import Side
+from exchange.money import UsdPerBtc, tick_above, tick_below
 from exchange.simulator.engine.trade import Exit, Trade
 
 
@@ -23,7 +25,7 @@ def exit_in(trade: Trade, before: UsdPerBtc, now: UsdPerBtc) -> tuple[Exit, UsdP
         return Exit.LIQUIDATION, trade.liquidation
     reached = [
         (kind, level)
-        for kind, level in _levels(trade)
+        for kind, level in levels_of(trade)
         # A take profit lies ahead of the trade, the other two behind it.
         if (sign * now >= sign * level if kind is Exit.TAKEPROFIT else sign * now <= sign * level)
     ]
@@ -40,11 +42,20 @@ def trailed(trade: Trade, price: UsdPerBtc) -> Trade:
     return replace(trade, stoploss=level)
 
 
+def tightens_beyond(trade: Trade) -> UsdPerBtc | None:
+    """Return a price up to which a trailing stop surely rests, None where it never moves."""
+    if trade.trailing is None or trade.stoploss is None:
+        return None
+    best = Fraction(trade.stoploss) / (1 - trade.side.sign * Fraction(trade.trailing))
+    return tick_below(best) if trade.side is Side.BUY else tick_above(best)
+
+
 def _tighter(trade: Trade, level: UsdPerBtc) -> bool:
     return trade.stoploss is None or trade.side.sign * (level - trade.stoploss) > 0
 
 
-def _levels(trade: Trade) -> Iterator[tuple[Exit, UsdPerBtc]]:
+def levels_of(trade: Trade) -> Iterator[tuple[Exit, UsdPerBtc]]:
+    """Yield the prices that would end a running trade, and why."""
     # A stop may lie at the liquidation price; being first, it then ends the trade.
     if trade.stoploss is not None:
         yield Exit.STOPLOSS, trade.stoploss

@@ -3,17 +3,19 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 
-from exchange.formulas import FEE_RATES
 from exchange.money import Sats, UsdPerBtc
 from exchange.simulator.engine import events
 from exchange.simulator.engine.account import Account, Identity, Scope
 from exchange.simulator.engine.chart import Candle, Chart, Range
 from exchange.simulator.engine.cross import CrossBook
+from exchange.simulator.engine.desk import Desk
 from exchange.simulator.engine.events import Event
+from exchange.simulator.engine.fees import REFRESH_MS, WINDOW_MS, FeeTier
 from exchange.simulator.engine.funding import Settlement
 from exchange.simulator.engine.isolated import IsolatedBook
 from exchange.simulator.engine.market import Market, next_funding_ms
 from exchange.simulator.engine.movements import Movements
+from exchange.simulator.engine.rules import USUAL, Rules
 from exchange.simulator.engine.wallet import Wallet
 
 
@@ -28,9 +30,12 @@ class Venue:
         new_id: Callable[[], str],
         now_ms: int,
         past: Callable[[], Sequence[Candle]] = list,
+        rules: Rules = USUAL,
     ) -> None:
+        self._rules = rules
         self.market = Market(price=price, half_spread=half_spread)
         self.chart = Chart(price, now_ms, past)
+        self._next_fees_ms = now_ms + REFRESH_MS
         self._next_funding_ms = next_funding_ms(now_ms)
         self._accounts: dict[str, Account] = {}
         self._new_id = new_id
@@ -45,31 +50,23 @@ class Venue:
         now_ms: int,
         fee_tier: int = 0,
     ) -> Account:
-        wallet = Wallet(balance)
-        emit = self._events.append
+        desk = Desk(
+            account=identity.id,
+            wallet=Wallet(balance),
+            market=self.market,
+            fees=FeeTier(fee_tier),
+            rules=self._rules,
+            new_id=self._new_id,
+            emit=self._events.append,
+        )
         account = Account(
             identity=identity,
             scopes=frozenset(scopes),
-            fee_tier=fee_tier,
-            wallet=wallet,
-            isolated=IsolatedBook(
-                account=identity.id,
-                wallet=wallet,
-                market=self.market,
-                fee_rate=FEE_RATES[fee_tier],
-                new_id=self._new_id,
-                emit=emit,
-            ),
-            cross=CrossBook(
-                account=identity.id,
-                wallet=wallet,
-                market=self.market,
-                fee_rate=FEE_RATES[fee_tier],
-                new_id=self._new_id,
-                emit=emit,
-                now_ms=now_ms,
-            ),
-            movements=Movements(account=identity.id, wallet=wallet, new_id=self._new_id, emit=emit),
+            fees=desk.fees,
+            wallet=desk.wallet,
+            isolated=IsolatedBook(desk),
+            cross=CrossBook(desk, now_ms=now_ms),
+            movements=Movements(desk),
         )
         self._accounts[identity.credentials.key] = account
         return account
@@ -115,7 +112,12 @@ class Venue:
             account.cross.fund(settlement)
         return settlement
 
-    def settle_funding_when_due(self, now_ms: int) -> None:
+    def keep_time(self, now_ms: int) -> None:
+        """Do what is due by the clock: settle funding, refresh the fee tiers."""
+        if now_ms >= self._next_fees_ms:
+            self._next_fees_ms = now_ms + REFRESH_MS
+            for account in self._accounts.values():
+                account.fees.refresh(account.volume_since(now_ms - WINDOW_MS))
         if now_ms >= self._next_funding_ms:
             due_ms, self._next_funding_ms = self._next_funding_ms, next_funding_ms(now_ms)
             self.settle_funding(due_ms)

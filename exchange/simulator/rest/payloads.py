@@ -53,7 +53,7 @@ def account(value: Account) -> dict[str, object]:
         "email": None,
         "balance": value.wallet.balance,
         "syntheticUsdBalance": Fraction(value.movements.usd_cents, 100),
-        "feeTier": value.fee_tier,
+        "feeTier": value.fees.tier,
         "linkingPublicKey": None,
     }
 

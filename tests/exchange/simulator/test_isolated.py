@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from exchange.money import Sats
+from exchange.simulator.engine.rules import Rules
 from exchange.simulator.running import Simulator
 from tests.exchange.simulator.calling import Rest
 
@@ -228,6 +230,20 @@ def test_an_account_holds_at_most_fifty_trades(rest: Rest) -> None:
     for _ in range(50):
         rest.trade(quantity=1)
     assert rest.post(f"{BASE}/trade", type="market", side="buy", quantity=1, leverage=1).status == 400
+
+
+def test_caps_on_margin_hold_for_a_trade_and_for_the_account() -> None:
+    rules = Rules(most_trade_margin=Sats(120_000), most_account_margin=Sats(250_000))
+    with Simulator(rules=rules) as venue:
+        rest = Rest(venue.rest, venue.accounts[0].credentials)
+        trades = [rest.trade()["id"] for _ in range(2)]
+        add = f"{BASE}/trade/add-margin"
+        order = {"type": "market", "side": "buy", "leverage": 10}
+        assert rest.post(add, id=trades[0], amount=20_001).status == 400
+        assert rest.post(add, id=trades[0], amount=20_000).status == 200
+        assert rest.post(f"{BASE}/trade", quantity=1201, **order).status == 400
+        assert rest.post(f"{BASE}/trade", quantity=301, **order).status == 400
+        assert rest.post(f"{BASE}/trade", quantity=300, **order).status == 200
 
 
 def test_closed_trades_come_in_pages_newest_first(venue: Simulator, rest: Rest) -> None:

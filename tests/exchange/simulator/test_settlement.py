@@ -8,6 +8,7 @@ import pytest
 
 from exchange.formulas import Side
 from exchange.money import Sats, Usd, UsdPerBtc
+from exchange.simulator.engine.rules import Rules
 from exchange.simulator.engine.settlement import exit_in, trailed
 from exchange.simulator.engine.trade import Exit, OrderType, State, Trade
 from exchange.simulator.running import Simulator
@@ -159,6 +160,17 @@ def test_a_stop_closes_at_its_own_price_through_a_gap(venue: Simulator, rest: Re
     (closed,) = rest.closed()
     assert (closed["exitPrice"], closed["pl"], closed["closingFee"]) == (95000, -52632, 1052)
     assert rest.balance() == 10_000_000 - 54_684
+
+
+def test_with_slippage_a_stop_closes_at_the_price_that_crossed_it() -> None:
+    with Simulator(rules=Rules(slippage=True)) as venue:
+        rest = Rest(venue.rest, venue.accounts[0].credentials)
+        rest.trade(stoploss=95000)
+        venue.set_price(94000)
+        assert rest.closed()[0]["exitPrice"] == 94000
+        rest.trade(quantity=1)
+        venue.set_price(50000)
+        assert rest.closed()[0]["exitPrice"] == rest.closed()[0]["liquidation"]
 
 
 def test_a_take_profit_closes_at_its_own_price(venue: Simulator, rest: Rest) -> None:
