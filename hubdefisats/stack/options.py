@@ -2,12 +2,14 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NoReturn
 
 WEB_PORT: Final = 8000
 FLOWER_PORT: Final = 5555
+_SMOKE_SPEED: Final = "600"
+"""Ten recorded minutes a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +47,11 @@ def read(arguments: Sequence[str]) -> Options:
     run.add_argument("--flower-port", type=_port, default=FLOWER_PORT, help="0 picks a free one")
     smoke.add_argument("--limit-s", type=int, default=120, help="how long to wait, in seconds")
     smoke.set_defaults(web_port=0, flower_port=0)
-    return Options(**vars(parser.parse_args(arguments)))
+    options = Options(**vars(parser.parse_args(arguments)))
+    if options.command == "smoke" and options.prices != "synthetic" and options.speed is None:
+        # Recorded prices move little in two minutes of their own time.
+        return replace(options, speed=_SMOKE_SPEED)
+    return options
 
 
 def _prices(text: str) -> str:

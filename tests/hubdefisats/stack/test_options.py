@@ -26,6 +26,15 @@ def test_a_file_of_prices_is_found_from_where_it_was_typed(
     assert read(["run", "--prices", "prices.csv"]).prices == str(tmp_path / "prices.csv")
 
 
+def test_smoke_hurries_through_recorded_prices(tmp_path: Path) -> None:
+    prices = tmp_path / "prices.csv"
+    prices.touch()
+
+    assert read(["smoke", "--prices", str(prices)]).speed == "600"
+    assert read(["smoke", "--prices", str(prices), "--speed", "60"]).speed == "60"
+    assert read(["run", "--prices", str(prices)]).speed is None
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
