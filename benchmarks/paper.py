@@ -58,6 +58,4 @@ def redis() -> Iterator[Redis]:
 
 
 def _credentials(account: dict[str, str]) -> Credentials:
-    return Credentials(
-        key=account["key"], secret=account["secret"], passphrase=account["passphrase"]
-    )
+    return Credentials(key=account["key"], secret=account["secret"], passphrase=account["passphrase"])
