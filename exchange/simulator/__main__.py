@@ -1,6 +1,7 @@
 """`python -m exchange.simulator`: the paper exchange alone, until it is told to stop."""
 
 import asyncio
+import logging
 import signal
 import sys
 
@@ -13,8 +14,12 @@ from exchange.simulator.settings import Settings
 
 
 def main() -> int:
-    """Return the exit status: 0 after SIGTERM or SIGINT, 2 where it cannot start."""
+    """Return the exit status: 0 after SIGTERM or SIGINT, 2 where it cannot start.
+
+    What breaks later is a mistake of ours: it ends the program with its traceback.
+    """
     settings = settings_from(sys.argv[1:])
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
         asyncio.run(_serve(settings))
     except (BrokenFile, PortTaken, Unreachable) as error:
@@ -26,13 +31,20 @@ def main() -> int:
 async def _serve(settings: Settings) -> None:
     server = Server(settings)
     await server.start()
-    stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
+    told: asyncio.Future[None] = loop.create_future()
+
+    def tell() -> None:
+        if not told.done():
+            told.set_result(None)
+
     for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stopping.set)
+        loop.add_signal_handler(signum, tell)
     print(codec.encode(_announcement(server)), flush=True)  # noqa: T201 - it is what the starter waits for
-    await stopping.wait()
+    await asyncio.wait([told, server.broken], return_when=asyncio.FIRST_COMPLETED)
     await server.stop()
+    if server.broken.done():
+        server.broken.result()
 
 
 def _announcement(server: Server) -> dict[str, object]:

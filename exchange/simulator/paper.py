@@ -1,5 +1,6 @@
 """The paper exchange without its sockets: engine, hub, ledger and faults under one clock."""
 
+import logging
 import time
 import uuid
 from collections.abc import Mapping
@@ -24,6 +25,8 @@ from exchange.simulator.stream.authenticate import Authenticator
 from exchange.simulator.stream.delivery import Delivery, Listener
 from exchange.simulator.stream.hub import Hub
 from exchange.simulator.stream.session import Moment, Session
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +95,7 @@ class Paper:
     def settle_funding(self) -> Settlement:
         """Settle funding now, whatever the time."""
         settlement = self.venue.settle_funding(self.now_us() // 1000)
+        logger.info("funding settled at rate %s and price %s", settlement.rate, settlement.fixing)
         self.publish()
         return settlement
 

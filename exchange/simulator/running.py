@@ -51,6 +51,8 @@ class Simulator:
     ) -> None:
         self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(STARTED_WITHIN_S)
+        if self._failure is not None:
+            raise self._failure
 
     @property
     def rest(self) -> str:
@@ -138,3 +140,5 @@ class Simulator:
             self._started.set()
         await self._stopping.wait()
         await self._server.stop()
+        if self._server.broken.done():
+            self._failure = self._server.broken.exception()

@@ -1,9 +1,10 @@
 """The sockets of the paper exchange: REST and stream on one port, control on another, one loop."""
 
 import asyncio
-import contextlib
+import logging
 import socket
 import ssl
+from collections.abc import Coroutine
 from typing import Final
 
 from tornado.httpserver import HTTPServer
@@ -18,6 +19,8 @@ from exchange.simulator.prices import feed
 from exchange.simulator.rest.door import RestDoor
 from exchange.simulator.settings import Settings
 from exchange.simulator.stream.door import Lobby, StreamDoor
+
+logger = logging.getLogger(__name__)
 
 CONTROL_HOST: Final = "127.0.0.1"
 EVERY_S: Final = 1.0
@@ -73,6 +76,8 @@ class Server:
         self._public = Entrance(self._public_doors(), settings.host, settings.port, tls)
         self._control = Entrance(self._control_doors(), CONTROL_HOST, settings.control_port)
         self._tasks: list[asyncio.Task[None]] = []
+        self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Fails when what runs in the background has failed; else it is never done."""
         self._reopening: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
@@ -82,15 +87,17 @@ class Server:
             PortTaken: an address cannot be had.
             Unreachable: the prices are to come from a place that does not answer.
         """
-        if self._feed is not None:
-            first = await self._feed.open()
-            if first is not None:
+        try:
+            if self._feed is not None and (first := await self._feed.open()) is not None:
                 self.paper.open_at(first)
-        self._public.open()
-        self._control.open()
-        self._tasks.append(asyncio.create_task(self._every_second()))
+            self._public.open()
+            self._control.open()
+        except BaseException:
+            await self.stop()
+            raise
+        self._run(self._every_second())
         if self._feed is not None:
-            self._tasks.append(asyncio.create_task(self._feed.run(self.paper.move)))
+            self._run(self._feed.run(self.paper.move))
 
     @property
     def rest(self) -> str:
@@ -106,6 +113,7 @@ class Server:
 
     def order(self, fault: Fault) -> None:
         """Do at once what is an act; let the other faults wait for what they hit."""
+        logger.info("fault ordered: %s", fault.kind)
         if fault.kind not in ACTS:
             self.paper.faults.add(fault)
         elif fault.kind is Kind.CUT:
@@ -124,8 +132,7 @@ class Server:
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._feed is not None:
             self._feed.close()
         if self._reopening is not None:
@@ -135,6 +142,16 @@ class Server:
             await entrance.leave()
         if self.certificate is not None:
             self.certificate.remove()
+
+    def _run(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self.broken.done():
+            self.broken.set_exception(error)
 
     @property
     def _address(self) -> str:

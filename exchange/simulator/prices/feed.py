@@ -1,6 +1,7 @@
 """Carries a price path to the exchange at the pace of a clock."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -9,6 +10,8 @@ from exchange.money import UsdPerBtc
 from exchange.simulator.prices import candles, synthetic
 from exchange.simulator.prices.live import LiveFeed
 from exchange.simulator.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 REAL_TICK_S: Final = 0.1
 FILE_SPEED: Final = 60.0
@@ -45,6 +48,7 @@ class Feed:
             # Always give way once: a path faster than this machine must not starve the sockets.
             await asyncio.sleep(max(0.0, due_s - loop.time()))
             move(price)
+        logger.info("the prices have ended, the last one stays")
 
 
 def chosen(settings: Settings) -> Feed | LiveFeed | None:

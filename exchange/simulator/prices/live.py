@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-import sys
+import logging
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
@@ -13,6 +13,8 @@ from tornado.websocket import WebSocketClientConnection, WebSocketError, websock
 
 from exchange.money import MIN_PRICE, UsdPerBtc, nearest_tick
 from exchange.simulator import codec
+
+logger = logging.getLogger(__name__)
 
 TOPICS: Final = ("futures/inverse/btc_usd/lastPrice", "futures/inverse/btc_usd/ticker")
 """The ticker too: it comes even while the price rests."""
@@ -51,7 +53,7 @@ class LiveFeed:
             try:
                 move(await self._next())
             except (OSError, TimeoutError, HTTPClientError, WebSocketError, ValueError):
-                print("Live prices lost, dialling again.", file=sys.stderr)  # noqa: T201 - for a person
+                logger.warning("live prices are lost, dialling again")
                 await self._dial_again()
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """The socket side of the stream: connections, their limits, their end."""
 
 import asyncio
+import logging
 from typing import Final
 
 from tornado.ioloop import IOLoop
@@ -9,6 +10,8 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 from exchange.simulator.paper import Paper
 from exchange.simulator.settings import Limits
 from exchange.simulator.windows import Windows
+
+logger = logging.getLogger(__name__)
 
 POLICY_VIOLATION: Final = 1008
 GOING_AWAY: Final = 1001
@@ -80,6 +83,7 @@ class StreamDoor(WebSocketHandler):
         if self.admitted:
             self.set_nodelay(value=True)
         else:
+            logger.info("a stream connection of %s is one too many", self.ip)
             self.close(POLICY_VIOLATION, "too many connections")
 
     def on_message(self, message: str | bytes) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from exchange.auth import Credentials
 from exchange.simulator.engine.account import Scope
@@ -77,6 +78,16 @@ def test_recorded_prices_move_the_market(tmp_path: Path) -> None:
     with running(*arguments) as (_, line), Stream(line["stream"]) as stream:
         stream.call("subscribe", topics=[LAST_PRICE])
         assert 19990 <= stream.push()["data"]["lastPrice"] <= 20010
+
+
+def test_the_end_of_the_prices_is_told_and_the_last_one_stays(tmp_path: Path) -> None:
+    path = tmp_path / "prices.csv"
+    path.write_text("open_time,open,high,low,close\n0,20000,20010,19990,20005\n")
+    with running("--prices", str(path), "--speed", "600") as (process, line):
+        assert process.stderr
+        assert process.stderr.readline().endswith(" the prices have ended, the last one stays\n")
+        ticker = requests.get(f"{line['rest']}/futures/ticker", timeout=5).json()
+    assert ticker["lastPrice"] == 20005
 
 
 def test_a_broken_file_ends_it_with_one_sentence(tmp_path: Path) -> None:
