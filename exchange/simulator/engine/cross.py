@@ -189,6 +189,10 @@ class CrossBook:
         )
         self._check_size(position)
         self._check_room(position, self.initial_margin, order)
+        # What a limit order executes at is where the price is at that moment of its step.
+        market = order.price if order.type is CrossOrderType.LIMIT else self._market.price
+        if position.is_liquidated_at(market):
+            raise Refused("The position would be liquidated")
         filled = replace(order, state=OrderState.FILLED, trading_fee=fee, filled_at_ms=now_ms)
         self._filled.append(filled)
         self._market.traded(filled.quantity)

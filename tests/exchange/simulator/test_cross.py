@@ -213,6 +213,15 @@ def test_on_its_way_the_price_fills_what_it_meets_before_liquidation(
     assert position(rest, "quantity") == [0]
 
 
+def test_an_order_that_would_be_liquidated_at_once_is_refused(venue: Simulator, rest: Rest) -> None:
+    funded(rest, 300_000)
+    rest.put(f"{BASE}/leverage", leverage=100)
+    market(rest, "buy", 1000)
+    venue.set_price(78_000)
+    assert market(rest, "buy", 10_000).status == 400
+    assert position(rest, "quantity") == [1000]
+
+
 def test_a_limit_order_that_the_margin_no_longer_covers_is_canceled_when_touched(
     venue: Simulator, rest: Rest
 ) -> None:
