@@ -45,6 +45,10 @@ test: .venv/development ## run the whole test suite
 check: .venv/development ## format, lint, types, layers, migrations, tests and coverage: what CI runs
 	@$(BIN)/python -m tests.check
 
+.PHONY: bench
+bench: .venv/development ## run every benchmark, one JSON line each
+	@for each in live_view pool; do $(BIN)/python -m benchmarks.$$each || exit 1; done
+
 .PHONY: format
 format: .venv/development ## rewrite the code in the house format
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .

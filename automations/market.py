@@ -8,7 +8,8 @@ from typing import Final
 
 from automations.crossing import Crossing, TickCell
 from automations.triggers import Trigger
-from exchange.config import Endpoints, Network
+from exchange.admission import Admission
+from exchange.config import PRIVATE_TIMEOUTS, Endpoints, Network
 from exchange.errors import ExchangeError
 from exchange.events import PriceTick, StreamEvent, TickerUpdate
 from exchange.live import LiveView
@@ -31,6 +32,7 @@ class Market:
     """Weighs every price of one network, from the stream or, where that is silent, from REST.
 
     Args:
+        admission: asked before the socket is dialled.
         fire: sends a crossed trigger on its way.
         silence_s: without a price for this long the stream counts as silent.
     """
@@ -43,6 +45,7 @@ class Market:
         rest: RestClient,
         live: LiveView,
         server_clock: ServerClock,
+        admission: Admission,
         fire: Callable[[Trigger, Quote], None],
         silence_s: float,
     ) -> None:
@@ -65,6 +68,8 @@ class Market:
             TOPICS,
             self._heard,
             on_state=self._moved,
+            admitted=lambda: admission.wait_s(authenticates=False),
+            timeouts=PRIVATE_TIMEOUTS,
             server_clock=server_clock,
             name=f"prices {network}",
         )

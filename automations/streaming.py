@@ -172,13 +172,14 @@ class Streaming:
 
     def _open(self, network: Network) -> None:
         """Follow a network's prices, and have a pool for its accounts."""
-        endpoints = endpoints_of(network)
+        endpoints, admitted = endpoints_of(network), admission(network)
         market = Market(
             network,
             endpoints,
             rest=rest_client(network),
             live=live_view(),
             server_clock=server_clock(network),
+            admission=admitted,
             fire=fire,
             silence_s=settings.DATA_MAX_AGE_S,
         )
@@ -187,7 +188,7 @@ class Streaming:
             self,
             caps=stream_caps(),
             server_clock=server_clock(network),
-            admission=admission(network),
+            admission=admitted,
         )
         self._markets[network], self._pools[network] = market, pool
         market.start()

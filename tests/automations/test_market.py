@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pytest_django.fixtures import Settings
 
-from accounts.gateway import live_view, rest_client, server_clock
+from accounts.gateway import admission, live_view, rest_client, server_clock
 from automations.market import Market
 from automations.triggers import Direction, Trigger
 from exchange.config import Endpoints, Network
@@ -60,6 +60,7 @@ def market_at(
                 rest=rest_client(Network.PAPER),
                 live=live_view(),
                 server_clock=server_clock(Network.PAPER),
+                admission=admission(Network.PAPER),
                 fire=fire,
                 silence_s=silence_s,
             )
