@@ -69,6 +69,16 @@ def test_a_key_that_is_refused_suspends_its_account(
     assert fault.startswith("LN Markets refused the key (401")
 
 
+def test_a_key_that_may_not_read_positions_is_not_enough(
+    owner: User, good: Credentials, paper: Simulator
+) -> None:
+    paper.fault("status", status=403, path="/v3/futures/isolated/trades/running")
+
+    fault = fault_of(saved(owner, good))
+
+    assert fault.startswith("LN Markets does not allow GET /futures/isolated/trades/running (403")
+
+
 def test_an_exchange_that_cannot_be_reached_is_named(
     owner: User, good: Credentials, settings: Settings
 ) -> None:

@@ -1,6 +1,9 @@
 """An account of the platform whose exchange is a paper exchange of its own."""
 
+from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from django.contrib.auth.models import User
@@ -16,6 +19,7 @@ from exchange.money import Usd
 from exchange.position import Position
 from exchange.simulator.running import Simulator
 from exchange.trade import NewTrade
+from hubdefisats import embedded
 from tests.accounts.conftest import browser, paper, venue
 
 __all__ = ["browser", "paper", "venue"]
@@ -70,3 +74,14 @@ def guard(account: Account) -> MarginGuard:
         budget_per_day_sats=80_000,
         cooldown_s=1,
     )
+
+
+@pytest.fixture
+def own_redis() -> Iterator[str]:
+    """A Redis of this test alone: it may fill and stop it, and nobody else hears what is announced."""
+    # Not below pytest's own folder, whose path is too long for a socket.
+    with (
+        TemporaryDirectory(prefix="hubdefisats-redis-") as folder,
+        embedded.redis_server(Path(folder), "own") as url,
+    ):
+        yield url

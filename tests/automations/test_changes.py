@@ -33,8 +33,8 @@ def subscribers(redis: Redis) -> int:
 
 
 @pytest.fixture
-def redis(redis_url: str) -> Iterator[Redis]:
-    with live.connect(redis_url) as client:
+def redis(own_redis: str) -> Iterator[Redis]:
+    with live.connect(own_redis) as client:
         yield client
 
 

@@ -5,12 +5,11 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 import redis as redis_py
@@ -30,7 +29,6 @@ from exchange.formulas import Side
 from exchange.position import Position
 from exchange.simulator.paper import PaperAccount
 from exchange.simulator.running import Simulator
-from hubdefisats import embedded
 from tests.automations.test_models import execution
 from tests.exchange.places import endpoints_of
 from tests.waiting import wait_until
@@ -222,17 +220,6 @@ def test_what_was_left_open_is_settled_and_told(
 
     assert line.endswith(f"add_margin on {long.id}, confirmed")
     assert last == "Nothing is open."
-
-
-@pytest.fixture
-def own_redis() -> Iterator[str]:
-    """A Redis of this test alone, which it may fill and stop."""
-    # Not below pytest's own folder, whose path is too long for a socket.
-    with (
-        TemporaryDirectory(prefix="hubdefisats-redis-") as folder,
-        embedded.redis_server(Path(folder), "own") as url,
-    ):
-        yield url
 
 
 def at(venue: Simulator) -> dict[str, str]:
