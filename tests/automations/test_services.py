@@ -12,14 +12,13 @@ from django.utils import timezone
 
 from accounts.gateway import redis_client
 from accounts.models import Account
-from automations import executing, reconciling, services
+from automations import executing, services
 from automations.executing import Facts, Seen
 from automations.models import Execution, JournalEntry, MarginGuard
 from automations.rules import margin_guard
 from automations.rules.actions import AddMargin
 from exchange.client import Client
 from exchange.errors import TransientError
-from exchange.money import Sats
 from exchange.position import Position
 from exchange.simulator.running import Simulator
 from tests.automations.conftest import new_account, open_long
@@ -318,116 +317,3 @@ def test_a_guard_that_contradicts_itself_holds_up_no_other_account(
     venue.set_price(95_000)
 
     assert [due.position_id for due in services.due()] == [long.id]
-
-
-def long_ago() -> None:
-    """Let every request of the past have arrived or never arrive."""
-    Execution.objects.update(decided_at=timezone.now() - timedelta(minutes=2))
-
-
-def test_a_lost_answer_is_settled_by_the_margin_that_shows_it_happened(
-    venue: Simulator, long: Position, guard: MarginGuard
-) -> None:
-    venue.set_price(94_000)
-    venue.fault("lost_answer", path=ADD_MARGIN)
-    services.act(guard.pk, long.id, SWEEP)
-
-    (settled,) = reconciling.settle_all()
-
-    assert settled.state == "confirmed"
-    assert JournalEntry.objects.first().event == "margin_guard_reconciled"  # type: ignore[union-attr]
-    assert effects(venue) == 1
-
-
-def test_what_never_arrived_is_settled_once_it_no_longer_can(
-    venue: Simulator, long: Position, guard: MarginGuard
-) -> None:
-    venue.set_price(95_000)
-    venue.fault("status", status=504, path=ADD_MARGIN)
-    services.act(guard.pk, long.id, SWEEP)
-
-    assert reconciling.settle_all() == []
-    long_ago()
-    (settled,) = reconciling.settle_all()
-
-    assert settled.state == "not_applied"
-    assert services.act(guard.pk, long.id, SWEEP) == "confirmed"
-    assert effects(venue) == 1
-
-
-def test_what_cannot_be_told_is_quarantined_and_counts_as_spent(
-    venue: Simulator, client: Client, long: Position, guard: MarginGuard
-) -> None:
-    venue.set_price(92_000)
-    venue.fault("status", status=504, path=ADD_MARGIN)
-    services.act(guard.pk, long.id, SWEEP)
-    client.add_margin(long.id, Sats(777))
-    long_ago()
-
-    (settled,) = reconciling.settle_all()
-
-    assert settled.state == "quarantined"
-    rest_until_ready(guard)
-    assert executing.budget_left(guard, long.id, timezone.now()) == 30_000
-
-
-@pytest.mark.parametrize(
-    ("fault", "state"),
-    [
-        pytest.param({"kind": "lost_answer"}, "confirmed", id="closed, the answer lost"),
-        pytest.param({"kind": "status", "status": 504}, "not_applied", id="never closed"),
-    ],
-)
-def test_a_close_without_an_answer_is_settled_by_whether_the_position_runs(
-    venue: Simulator, long: Position, guard: MarginGuard, fault: dict[str, Any], state: str
-) -> None:
-    MarginGuard.objects.update(does=MarginGuard.Does.CLOSE)
-    venue.set_price(95_000)
-    venue.fault(**fault, path="/v3/futures/isolated/trade/close")
-    services.act(guard.pk, long.id, SWEEP)
-    long_ago()
-
-    (settled,) = reconciling.settle_all()
-
-    assert settled.state == state
-
-
-def test_a_worker_killed_before_it_recorded_leaves_something_to_settle(
-    venue: Simulator, client: Client, long: Position, guard: MarginGuard
-) -> None:
-    """The row says intended, the exchange has the margin: what kill -9 after sending leaves."""
-    venue.set_price(94_000)
-    services.act(guard.pk, long.id, SWEEP)
-    Execution.objects.update(state="intended", settled_at=None)
-    long_ago()
-
-    (settled,) = reconciling.settle_all()
-
-    assert settled.state == "confirmed"
-    assert client.rest.running_trades()[0].margin == 120_000
-
-
-def test_a_top_up_of_a_position_that_is_closed_now_is_judged_by_its_last_margin(
-    venue: Simulator, client: Client, long: Position, guard: MarginGuard
-) -> None:
-    venue.set_price(94_000)
-    venue.fault("lost_answer", path=ADD_MARGIN)
-    services.act(guard.pk, long.id, SWEEP)
-    client.close(long.id)
-
-    (settled,) = reconciling.settle_all()
-
-    assert settled.state == "confirmed"
-
-
-def test_an_account_that_cannot_be_read_leaves_its_executions_open(
-    venue: Simulator, long: Position, guard: MarginGuard
-) -> None:
-    venue.set_price(95_000)
-    venue.fault("lost_answer", path=ADD_MARGIN)
-    services.act(guard.pk, long.id, SWEEP)
-    venue.fault("status", status=500, path="/v3/futures/isolated/trades/running", next=10)
-
-    assert reconciling.settle_all() == []
-
-    assert Execution.objects.get().state == "unknown"

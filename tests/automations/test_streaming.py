@@ -288,6 +288,22 @@ def test_new_credentials_are_watched_in_place_of_the_old(venue: Simulator, accou
     assert live_view().read(None, account.pk).positions is not None
 
 
+@pytest.mark.usefixtures("guard", "long", "stream")
+def test_an_account_that_moves_to_another_network_is_followed_there(
+    account: Account, settings: Settings
+) -> None:
+    wait_for(accounts=1, triggers=1)
+    with Simulator(seed=2) as other:
+        settings.LN_MARKETS_ENDPOINTS |= {Network.SIGNET: endpoints_of(other)}
+        account.network = Network.SIGNET
+        account.set_credentials(other.accounts[0].credentials)
+        account.verified_at = account.created_at
+        account.save()
+
+        wait_until(lambda: "signet" in heartbeat()["markets"], within_s=5, what="signet is followed")
+        wait_for(accounts=1, triggers=0)
+
+
 @contextmanager
 def closed_database() -> Iterator[None]:
     """Let nobody in to this test's database, and end every session but the test's own."""

@@ -134,6 +134,18 @@ def test_an_ended_watch_arms_nothing(watch: Watch, crossing: Crossing, client: C
     assert len(crossing) == 0
 
 
+def test_a_position_that_no_price_endangers_arms_nothing(
+    watch: Watch, crossing: Crossing, client: Client, watched: Watched
+) -> None:
+    client.open_trade(NewTrade(side=Side.SELL, leverage=Decimal(1), quantity=Usd(1000)))
+    ((guard_id, config),) = watched.guards
+    watch.change(replace(watched, guards=((guard_id, replace(config, threshold=Fraction(1))),)))
+
+    watch.take(client.rest.positions())
+
+    assert len(crossing) == 0
+
+
 def test_the_risk_is_that_of_the_position_nearest_liquidation(watch: Watch, client: Client) -> None:
     assert watch.risk_at(100_000) == 0
 
