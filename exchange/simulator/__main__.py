@@ -31,20 +31,11 @@ def main() -> int:
 async def _serve(settings: Settings) -> None:
     server = Server(settings)
     await server.start()
-    loop = asyncio.get_running_loop()
-    told: asyncio.Future[None] = loop.create_future()
-
-    def tell() -> None:
-        if not told.done():
-            told.set_result(None)
-
     for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, tell)
+        asyncio.get_running_loop().add_signal_handler(signum, server.over.set)
     print(codec.encode(_announcement(server)), flush=True)  # noqa: T201 - it is what the starter waits for
-    await asyncio.wait([told, server.broken], return_when=asyncio.FIRST_COMPLETED)
+    await server.over.wait()
     await server.stop()
-    if server.broken.done():
-        server.broken.result()
 
 
 def _announcement(server: Server) -> dict[str, object]:

@@ -15,30 +15,36 @@ from exchange.simulator.engine.market import checked_price
 from exchange.simulator.faults import Fault, Kind
 from exchange.simulator.ledger import Tick, WriteRecord
 from exchange.simulator.paper import PaperAccount
+from exchange.simulator.prices.feed import Feed
 from exchange.simulator.server import Server
 from exchange.simulator.settings import Settings
 
 Answer = TypeVar("Answer")
-
-STARTED_WITHIN_S = 10.0
 
 QUIET = Settings(prices="manual", limits=None, half_spread=Decimal(0))
 """For tests: the price moves only when told, orders execute at it, and nothing is limited."""
 
 
 class Simulator:
-    """A context manager; its methods may be called from any thread while it is entered."""
+    """A context manager; its methods may be called from any thread while it is entered.
 
-    def __init__(self, settings: Settings = QUIET, **changes: Any) -> None:
+    Args:
+        prices_from: a path of prices in place of what the settings say.
+        changes: fields of `Settings` that differ.
+    """
+
+    def __init__(
+        self, settings: Settings = QUIET, *, prices_from: Feed | None = None, **changes: Any
+    ) -> None:
         self._settings = replace(settings, **changes)
+        self._prices_from = prices_from
         self._started = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="paper exchange", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
-        if not self._started.wait(STARTED_WITHIN_S):
-            raise TimeoutError("the paper exchange did not start")
+        self._started.wait()
         if self._failure is not None:
             raise self._failure
         return self
@@ -49,8 +55,8 @@ class Simulator:
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(STARTED_WITHIN_S)
+        self._loop.call_soon_threadsafe(self._server.over.set)
+        self._thread.join()
         if self._failure is not None:
             raise self._failure
 
@@ -122,23 +128,20 @@ class Simulator:
         async def on_the_loop() -> Answer:
             return action()
 
-        return asyncio.run_coroutine_threadsafe(on_the_loop(), self._loop).result(STARTED_WITHIN_S)
+        return asyncio.run_coroutine_threadsafe(on_the_loop(), self._loop).result()
 
     def _run(self) -> None:
-        asyncio.run(self._serve())
+        try:
+            asyncio.run(self._serve())
+        except Exception as error:  # noqa: BLE001 - raised again in the thread that entered
+            self._failure = error
+        finally:
+            self._started.set()
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
-        try:
-            self._server = Server(self._settings)
-            await self._server.start()
-        except Exception as error:  # noqa: BLE001 - raised again in the thread that entered
-            self._failure = error
-            return
-        finally:
-            self._started.set()
-        await self._stopping.wait()
+        self._server = Server(self._settings, self._prices_from)
+        await self._server.start()
+        self._started.set()
+        await self._server.over.wait()
         await self._server.stop()
-        if self._server.broken.done():
-            self._failure = self._server.broken.exception()

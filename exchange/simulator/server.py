@@ -16,6 +16,8 @@ from exchange.simulator.certificate import Certificate
 from exchange.simulator.faults import ACTS, Fault, Kind
 from exchange.simulator.paper import Paper
 from exchange.simulator.prices import feed
+from exchange.simulator.prices.feed import Feed
+from exchange.simulator.prices.live import LiveFeed
 from exchange.simulator.rest.door import RestDoor
 from exchange.simulator.settings import Settings
 from exchange.simulator.stream.door import Lobby, StreamDoor
@@ -64,10 +66,14 @@ class Entrance:
 
 
 class Server:
-    """Everything that listens. Made, started and stopped on one running loop."""
+    """Everything that listens. Made, started and stopped on one running loop.
 
-    def __init__(self, settings: Settings) -> None:
-        self._feed = feed.chosen(settings)
+    Args:
+        prices: where they come from, if not from what the settings say.
+    """
+
+    def __init__(self, settings: Settings, prices: Feed | LiveFeed | None = None) -> None:
+        self._feed = prices or feed.chosen(settings)
         self.certificate = Certificate(settings.host) if settings.tls else None
         self.paper = Paper(settings)
         self._settings = settings
@@ -76,8 +82,9 @@ class Server:
         self._public = Entrance(self._public_doors(), settings.host, settings.port, tls)
         self._control = Entrance(self._control_doors(), CONTROL_HOST, settings.control_port)
         self._tasks: list[asyncio.Task[None]] = []
-        self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Fails when what runs in the background has failed; else it is never done."""
+        self.over = asyncio.Event()
+        """Set by whoever wants it to stop, and by itself where its own work has failed."""
+        self._failure: BaseException | None = None
         self._reopening: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
@@ -130,11 +137,12 @@ class Server:
         self._let_in()
 
     async def stop(self) -> None:
+        """Leave every socket; raises what made it stop, where that was a failure of its own."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._feed is not None:
-            self._feed.close()
+            await self._feed.close()
         if self._reopening is not None:
             self._reopening.cancel()
         await self._lobby.close_all()
@@ -142,6 +150,8 @@ class Server:
             await entrance.leave()
         if self.certificate is not None:
             self.certificate.remove()
+        if self._failure is not None:
+            raise self._failure
 
     def _run(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -149,9 +159,9 @@ class Server:
         self._tasks.append(task)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not self.broken.done():
-            self.broken.set_exception(error)
+        if not task.cancelled() and task.exception() is not None:
+            self._failure = task.exception()
+            self.over.set()
 
     @property
     def _address(self) -> str:

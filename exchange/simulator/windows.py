@@ -43,9 +43,6 @@ class Windows:
         """Return the seconds until the budget is full again."""
         return self._current(name, now_s).begins_s + self._rate.window_s - now_s
 
-    def forget(self, name: str) -> None:
-        self._windows.pop(name, None)
-
     def _current(self, name: str, now_s: float) -> _Window:
         window = self._windows.get(name)
         if window is None or now_s - window.begins_s >= self._rate.window_s:

@@ -5,8 +5,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from exchange import formulas
-from exchange.formulas import Side
-from exchange.money import UsdPerBtc, tick_above, tick_below
+from exchange.money import UsdPerBtc, tick_below
 from exchange.simulator.engine.trade import Exit, Trade
 
 
@@ -47,7 +46,7 @@ def tightens_beyond(trade: Trade) -> UsdPerBtc | None:
     if trade.trailing is None or trade.stoploss is None:
         return None
     best = Fraction(trade.stoploss) / (1 - trade.side.sign * Fraction(trade.trailing))
-    return tick_below(best) if trade.side is Side.BUY else tick_above(best)
+    return tick_below(best)
 
 
 def _tighter(trade: Trade, level: UsdPerBtc) -> bool:

@@ -1,6 +1,7 @@
 """The price of the real exchange, from its public stream."""
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Callable
@@ -11,16 +12,16 @@ from typing import Final
 from tornado.httpclient import HTTPClientError
 from tornado.websocket import WebSocketClientConnection, WebSocketError, websocket_connect
 
-from exchange.money import MIN_PRICE, UsdPerBtc, nearest_tick
+from exchange.money import MAX_PRICE, MIN_PRICE, UsdPerBtc, nearest_tick
 from exchange.simulator import codec
 
 logger = logging.getLogger(__name__)
 
 TOPICS: Final = ("futures/inverse/btc_usd/lastPrice", "futures/inverse/btc_usd/ticker")
 """The ticker too: it comes even while the price rests."""
+FAREWELL_S: Final = 0.5
 PATIENCE_S: Final = 15.0
 """For the connection and its first price, and for each price after that before dialling anew."""
-PAUSE_S: Final = 5.0
 
 
 class Unreachable(Exception):  # noqa: N818 - one sentence for the person who chose live prices
@@ -28,10 +29,15 @@ class Unreachable(Exception):  # noqa: N818 - one sentence for the person who ch
 
 
 class LiveFeed:
-    """Prices as they are pushed; a lost connection is dialled again until it stands."""
+    """Prices as they are pushed; a lost connection is dialled again until it stands.
 
-    def __init__(self, url: str) -> None:
+    Args:
+        pause_s: between two attempts to dial again.
+    """
+
+    def __init__(self, url: str, *, pause_s: float = 5.0) -> None:
         self._url = url
+        self._pause_s = pause_s
         self._line: WebSocketClientConnection | None = None
 
     async def open(self) -> UsdPerBtc:
@@ -40,7 +46,7 @@ class LiveFeed:
             self._line = await self._dial()
             return await self._next()
         except (OSError, TimeoutError, HTTPClientError, WebSocketError, ValueError) as error:
-            self.close()
+            await self.close()
             reason = str(error) or "it did not answer"
             raise Unreachable(
                 f"The live prices of {self._url} cannot be reached ({reason}): "
@@ -56,17 +62,24 @@ class LiveFeed:
                 logger.warning("live prices are lost, dialling again")
                 await self._dial_again()
 
-    def close(self) -> None:
-        if self._line is not None:
-            self._line.close()
+    async def close(self) -> None:
+        """Say goodbye, and wait a moment until the socket is gone."""
+        if self._line is None:
+            return
+        self._line.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_S):
+                while await self._line.read_message() is not None:
+                    pass
+        self._line = None
 
     async def _dial_again(self) -> None:
-        self.close()
+        await self.close()
         while True:
             try:
                 self._line = await self._dial()
             except (OSError, TimeoutError, HTTPClientError, WebSocketError):
-                await asyncio.sleep(PAUSE_S)
+                await asyncio.sleep(self._pause_s)
             else:
                 return
 
@@ -96,7 +109,7 @@ class LiveFeed:
 def _price_in(frame: object) -> UsdPerBtc | None:
     """Return the price of a push, None for a frame without one."""
     match frame:
-        case {"params": {"data": {"lastPrice": int() | Decimal() as price}}} if price >= MIN_PRICE:
-            return nearest_tick(Fraction(price))
+        case {"params": {"data": {"lastPrice": int() | Decimal() as price}}}:
+            return nearest_tick(Fraction(price)) if MIN_PRICE <= price <= MAX_PRICE else None
         case _:
             return None

@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator
 from decimal import Decimal
 from fractions import Fraction
-from itertools import count, pairwise
+from itertools import pairwise
 from typing import Final
 
 from exchange.money import UsdPerBtc, nearest_tick
@@ -20,16 +20,16 @@ _PULL: Final = 0.05
 def ticks(seed: int, start: UsdPerBtc) -> Iterator[tuple[float, UsdPerBtc]]:
     """Yield, without end, the seconds since the tick before and the price."""
     rng = random.Random(seed)  # noqa: S311 - a market, not a secret
-    noise = 0.0
-    for step in count(1):
+    noise, second = 0.0, Fraction(0)
+    while True:
+        second = (second + Fraction(1, 10)) % _CYCLE[-1][0]
         noise += rng.gauss(0, _NOISE * _PULL) - noise * _PULL
-        share = _share(Fraction(step, 10) % _CYCLE[-1][0]) * (1 + Fraction(noise))
+        share = _share(second) * (1 + Fraction(noise))
         yield TICK_S, nearest_tick(Fraction(start) * share)
 
 
 def _share(second: Fraction) -> Fraction:
-    for (begin, low), (end, high) in pairwise(_CYCLE):
-        if second < end:
-            first, last = Fraction(Decimal(low)), Fraction(Decimal(high))
-            return first + (last - first) * (second - begin) / (end - begin)
-    return Fraction(1)
+    legs = pairwise(_CYCLE)
+    (begin, low), (end, high) = next(leg for leg in legs if second < leg[1][0])
+    first, last = Fraction(Decimal(low)), Fraction(Decimal(high))
+    return first + (last - first) * (second - begin) / (end - begin)

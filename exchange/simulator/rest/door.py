@@ -25,8 +25,8 @@ class RestDoor(RequestHandler):
         self.set_header("Content-Type", "application/json; charset=utf-8")
 
     def write_error(self, status_code: int, **_kwargs: object) -> None:
-        """Answer a method tornado does not know, and our own mistakes, as the exchange would."""
-        self._send(with_status(status_code))
+        """Answer our own mistakes as the exchange would; a method unknown to tornado is no route."""
+        self._send(with_status(404 if status_code == 405 else status_code))
 
     def compute_etag(self) -> None:
         """No answer of the exchange is ever 304."""

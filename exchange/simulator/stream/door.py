@@ -5,6 +5,7 @@ import logging
 from typing import Final
 
 from tornado.ioloop import IOLoop
+from tornado.iostream import IOStream
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from exchange.simulator.paper import Paper
@@ -78,6 +79,10 @@ class StreamDoor(WebSocketHandler):
         return True
 
     def open(self, *_args: str, **_kwargs: str) -> None:
+        assert self.ws_connection is not None
+        assert self.ws_connection.stream is not None
+        # Kept, for tornado forgets it as soon as a farewell was said.
+        self._wire: IOStream = self.ws_connection.stream
         self.admitted = self._lobby.admits(self.ip, self.heard_at_s)
         self._lobby.connections[self] = None
         if self.admitted:
@@ -107,13 +112,11 @@ class StreamDoor(WebSocketHandler):
     def go_silent(self) -> None:
         """Never read or write again, as when the machine behind a live socket has gone."""
         self._silent = True
-        if self.ws_connection is not None and self.ws_connection.stream is not None:
-            IOLoop.current().remove_handler(self.ws_connection.stream.fileno())
+        IOLoop.current().remove_handler(self._wire.fileno())
 
     def cut(self) -> None:
         """End the connection without a farewell."""
-        if self.ws_connection is not None and self.ws_connection.stream is not None:
-            self.ws_connection.stream.close()
+        self._wire.close()
 
     def push(self, text: str) -> None:
         """Send a text frame; a connection that is closing hears nothing more."""

@@ -152,6 +152,12 @@ def test_the_sixth_request_within_a_second_gets_429_even_with_wrong_parameters()
     assert other.status == 200, "each key has its own budget"
 
 
+def test_a_body_that_is_not_called_json_gets_400(rest: Rest) -> None:
+    changed = {"content-type": "text/plain"}
+    reply = rest.send("POST", "/futures/isolated/trade", body="{}", changed=changed)
+    assert (reply.status, reply.body["code"]) == (400, "BAD_REQUEST")
+
+
 def test_public_requests_are_limited_apart_from_those_with_a_key() -> None:
     with Simulator(limits=Limits()) as venue:
         rest = Rest(venue.rest, venue.accounts[0].credentials)
@@ -181,7 +187,7 @@ def test_a_usual_key_may_trade_and_read_and_nothing_that_moves_money_out(
     ]
 
 
-@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"])
 def test_an_unknown_route_gets_404_as_json(rest: Rest, method: str) -> None:
     reply = rest.send(method, "/futures/isolated/trade/reduce")
     assert (reply.status, reply.body) == (404, {"message": "Not found", "code": "NOT_FOUND"})

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import requests
 from exchange.auth import Credentials
 from exchange.simulator.engine.account import Scope
 from exchange.simulator.options import settings_from
+from exchange.simulator.settings import Limits
 from tests.exchange.simulator.calling import LAST_PRICE, Rest, Stream
 
 FREE = ("--port", "0", "--control-port", "0")
@@ -96,12 +98,31 @@ def test_a_broken_file_ends_it_with_one_sentence(tmp_path: Path) -> None:
     assert failed("--prices", str(path)) == (2, f"{path}, line 2: low 'x' is not a number\n")
 
 
+def test_live_prices_without_internet_end_it_with_one_sentence() -> None:
+    status, text = failed("--prices", "live", "--live-url", "ws://127.0.0.1:1/v1")
+    assert status == 2
+    assert text.startswith("The live prices of ws://127.0.0.1:1/v1 cannot be reached")
+    assert text.count("\n") == 1
+
+
 def test_a_taken_port_ends_it_with_one_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         status, text = failed("--port", port, "--control-port", "0")
     assert status == 2
     assert text == f"Cannot listen on 127.0.0.1:{port}: Address already in use.\n"
+
+
+def test_options_reach_the_settings() -> None:
+    arguments = "--speed 2.5 --spread 1 --connections 3 --idle-s 9 --limits on --slippage --tls"
+    settings = settings_from(arguments.split())
+    assert (settings.speed, settings.half_spread) == (2.5, Decimal(1))
+    assert settings.tls
+    assert settings.rules.slippage
+    assert settings.limits is not None
+    assert (settings.limits.connections, settings.limits.idle_s) == (3, 9)
+    assert settings.limits.private_rest == Limits().private_rest
+    assert settings_from(["--limits", "off"]).limits is None
 
 
 def test_the_permissions_of_the_keys_can_be_chosen() -> None:
@@ -121,6 +142,8 @@ def test_the_permissions_of_the_keys_can_be_chosen() -> None:
         pytest.param(["--start-price", "0"], id="no price"),
         pytest.param(["--spread", "-1"], id="negative spread"),
         pytest.param(["--scopes", "trading,flying"], id="no such permission"),
+        pytest.param(["--balance", "lots"], id="no whole number"),
+        pytest.param(["--most-trades", "-1"], id="negative number"),
         pytest.param(["--limits", "maybe"], id="neither on nor off"),
     ],
 )

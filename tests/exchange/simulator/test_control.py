@@ -1,9 +1,14 @@
 """The control port and the faults it orders: what tests rely on when they count effects."""
 
+from collections.abc import Iterator
+from decimal import Decimal
+
 import pytest
 import requests
 
+from exchange.money import UsdPerBtc
 from exchange.simulator.prices.candles import BrokenFile
+from exchange.simulator.prices.feed import Feed
 from exchange.simulator.running import Simulator
 from tests.exchange.simulator.calling import Rest
 
@@ -54,7 +59,9 @@ def test_the_control_port_moves_the_price_and_remembers_it(venue: Simulator, res
         ("price", '{"price": "95000"}'),
         ("price", "{}"),
         ("price", "95000"),
+        ("deposit", '{"account": "nobody", "amount": 1}'),
         ("faults", '{"kind": "earthquake"}'),
+        ("faults", '{"kind": "status", "probability": 1.5}'),
         ("faults", '{"kind": "status", "paths": "/v3/ping"}'),
         ("faults", '{"kind": "status", "status": 200}'),
         ("faults", '{"kind": "status", "next": 0}'),
@@ -114,6 +121,25 @@ def test_a_fault_hits_only_what_it_names_and_only_so_often(venue: Simulator, res
     assert requests.delete(f"{venue.control}/faults", timeout=5).json() == []
 
 
+def test_funding_can_be_settled_at_the_rate_of_the_market(venue: Simulator) -> None:
+    answer = requests.post(f"{venue.control}/funding", timeout=5).json()
+    assert answer["fundingRate"] == 0.0001
+    assert venue.settle_funding().rate == Decimal("0.0001")
+
+
+def test_a_control_door_used_the_wrong_way_answers_json(venue: Simulator) -> None:
+    answer = requests.get(f"{venue.control}/price", timeout=5)
+    assert answer.status_code == 405
+    assert answer.json()["message"]
+
+
+def test_the_balance_can_be_read_without_a_request(venue: Simulator, rest: Rest) -> None:
+    rest.trade()
+    assert venue.balance() == 10_000_000 - 102_100
+    assert venue.balance(1) == 10_000_000
+    assert len(venue.writes()) == 1
+
+
 def test_latency_is_added_to_each_answer() -> None:
     with Simulator(latency_ms=60) as venue:
         rest = Rest(venue.rest, venue.accounts[0].credentials)
@@ -124,3 +150,18 @@ def test_latency_is_added_to_each_answer() -> None:
 def test_a_simulator_that_cannot_start_says_why_to_its_test() -> None:
     with pytest.raises(BrokenFile, match="No such file"), Simulator(prices="/nowhere.csv"):
         pytest.fail("it must not start")
+
+
+def test_a_simulator_whose_own_work_breaks_tells_its_test() -> None:
+    def broken_path() -> Iterator[tuple[float, UsdPerBtc]]:
+        yield 0, UsdPerBtc(Decimal(1))
+        raise ZeroDivisionError("the path is broken")
+
+    feed = Feed(broken_path(), first=None, speed=1)
+    with pytest.raises(ZeroDivisionError, match="the path is broken"), Simulator(prices_from=feed):
+        pass
+
+
+def test_stopping_while_connections_are_refused_is_clean() -> None:
+    with Simulator() as venue:
+        venue.fault("refuse", ms=60_000)

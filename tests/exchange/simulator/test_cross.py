@@ -1,9 +1,11 @@
 """Cross margin over REST and stream: netting, carrying a loss, flipping, liquidation."""
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from exchange.money import Sats
 from exchange.simulator.running import Simulator
 from tests.exchange.simulator.calling import Reply, Rest, Stream
 
@@ -158,6 +160,45 @@ def test_what_breaks_a_rule_is_refused_and_changes_nothing(
     assert rest.get(f"{BASE}/position").body == before
 
 
+def test_the_whole_of_a_position_larger_than_any_order_can_be_closed() -> None:
+    with Simulator(balance=Sats(10**10), half_spread=Decimal(1)) as venue:
+        rest = Rest(venue.rest, venue.accounts[0].credentials)
+        funded(rest, 10**9)
+        for _ in range(2):
+            market(rest, "buy", 500_000)
+        closed = rest.post(f"{BASE}/position/close").body
+        assert (closed["quantity"], closed["price"]) == (1_000_000, 99_996)
+
+
+def test_a_position_has_a_largest_size() -> None:
+    with Simulator(balance=Sats(2 * 10**10)) as venue:
+        rest = Rest(venue.rest, venue.accounts[0].credentials)
+        funded(rest, 2 * 10**10)
+        rest.put(f"{BASE}/leverage", leverage=100)
+        statuses = [market(rest, "buy", 500_000).status for _ in range(21)]
+        assert statuses == [200] * 20 + [400]
+        assert position(rest, "quantity") == [10_000_000]
+
+
+def test_what_would_leave_a_losing_position_to_liquidation_cannot_be_withdrawn(
+    venue: Simulator, rest: Rest
+) -> None:
+    funded(rest, 300_000)
+    rest.put(f"{BASE}/leverage", leverage=100)
+    market(rest, "buy", 1000)
+    venue.set_price(80_000)
+    assert rest.post(f"{BASE}/withdraw", amount=100_000).status == 400
+
+
+def test_filled_orders_come_in_pages(rest: Rest) -> None:
+    funded(rest)
+    for _ in range(3):
+        market(rest, "buy", 1)
+    page = rest.get(f"{BASE}/orders/filled", limit=2).body
+    assert len(page["data"]) == 2
+    assert page["nextCursor"] == page["data"][-1]["filledAt"]
+
+
 def test_leverage_changes_the_running_margin_only(rest: Rest) -> None:
     funded(rest)
     market(rest, "buy", 1000)
@@ -220,6 +261,29 @@ def test_an_order_that_would_be_liquidated_at_once_is_refused(venue: Simulator, 
     venue.set_price(78_000)
     assert market(rest, "buy", 10_000).status == 400
     assert position(rest, "quantity") == [1000]
+
+
+def test_on_its_way_the_price_liquidates_before_it_fills_what_lies_beyond(
+    venue: Simulator, rest: Rest
+) -> None:
+    funded(rest)
+    market(rest, "buy", 1000)
+    limit(rest, "sell", 1000, 60_000)
+    venue.set_price(50_000)
+    filled = rest.get(f"{BASE}/orders/filled").body["data"]
+    assert [order["type"] for order in filled] == ["liquidation", "market"]
+
+
+def test_a_position_that_its_margin_no_longer_covers_may_still_be_reduced(
+    venue: Simulator, rest: Rest
+) -> None:
+    funded(rest, 110_000)
+    market(rest, "buy", 1000)
+    venue.settle_funding("0.08")
+    assert market(rest, "buy", 1).status == 400
+    limit(rest, "sell", 100, 101_000)
+    assert market(rest, "sell", 400).status == 200
+    assert position(rest, "quantity") == [600]
 
 
 def test_a_limit_order_that_the_margin_no_longer_covers_is_canceled_when_touched(

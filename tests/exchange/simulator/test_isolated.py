@@ -148,6 +148,7 @@ def test_stops_are_set_changed_and_removed(rest: Rest) -> None:
         pytest.param("stoploss", {"value": 100000}, id="stop at the market"),
         pytest.param("stoploss", {"value": 95000.25}, id="stop off the grid"),
         pytest.param("stoploss", {"value": 95000}, id="stop has that value already"),
+        pytest.param("stoploss", {"value": -1}, id="below zero"),
         pytest.param("stoploss", {"value": 11, "mode": "trailing"}, id="distance too far"),
         pytest.param("stoploss", {"value": 0.0001, "mode": "trailing"}, id="distance too near"),
         pytest.param("stoploss", {"value": 95500, "mode": "sliding"}, id="unknown mode"),
@@ -178,6 +179,8 @@ def test_a_stop_that_makes_no_sense_is_refused_and_changes_nothing(
         pytest.param({"quantity": 1e200}, id="a number beyond all bounds"),
         pytest.param({"margin": 1000}, id="both quantity and margin"),
         pytest.param({"quantity": None}, id="neither quantity nor margin"),
+        pytest.param({"quantity": None, "margin": 5}, id="a margin for less than a contract"),
+        pytest.param({"quantity": None, "margin": 10**9}, id="a margin for too many contracts"),
         pytest.param({"leverage": 0.5}, id="leverage below 1"),
         pytest.param({"leverage": 100.5}, id="leverage above 100"),
         pytest.param({"leverage": None}, id="no leverage"),
@@ -212,6 +215,26 @@ def test_an_unknown_or_foreign_trade_is_not_mine(venue: Simulator, rest: Rest) -
     for trade_id in (foreign["id"], "nothing"):
         reply = rest.post(f"{BASE}/trade/close", id=trade_id)
         assert (reply.status, reply.body["message"]) == (400, "You do not own this trade")
+
+
+def test_the_same_trailing_distance_again_is_refused(rest: Rest) -> None:
+    fields = {"id": rest.trade()["id"], "value": 0.02, "mode": "trailing"}
+    replies = [rest.put(f"{BASE}/trade/stoploss", **fields) for _ in range(2)]
+    assert [reply.status for reply in replies] == [200, 400]
+
+
+def test_an_ended_trade_can_be_neither_canceled_nor_changed(rest: Rest) -> None:
+    trade = {"id": rest.trade()["id"]}
+    assert rest.post(f"{BASE}/trade/cancel", **trade).status == 400, "it is running"
+    rest.post(f"{BASE}/trade/close", **trade)
+    assert rest.put(f"{BASE}/trade/takeprofit", value=110_000, **trade).status == 400
+    assert rest.post(f"{BASE}/trade/add-margin", amount=1, **trade).status == 400
+
+
+def test_a_margin_that_rounds_to_nothing_is_refused(venue: Simulator, rest: Rest) -> None:
+    venue.set_price(2_000_000)
+    order = {"type": "market", "side": "buy", "quantity": 1, "leverage": 100}
+    assert rest.post(f"{BASE}/trade", **order).status == 400
 
 
 def test_a_trade_closes_only_once(rest: Rest) -> None:
@@ -271,5 +294,7 @@ def test_large_orders_pay_the_wider_rungs_of_the_ladder() -> None:
         ladder = rest.public("/futures/ticker").body["prices"]
         small = rest.trade(quantity=ladder[0]["maxSize"], leverage=100)
         large = rest.trade(quantity=ladder[1]["minSize"], leverage=100, side="sell")
+        by_margin = rest.trade(quantity=None, margin=100_000, leverage=100)
         assert (small["price"], large["price"]) == (100002, 99996)
+        assert (by_margin["price"], by_margin["quantity"]) == (100004, 10_000)
         assert (ladder[0]["askPrice"], ladder[1]["bidPrice"]) == (100002, 99996)

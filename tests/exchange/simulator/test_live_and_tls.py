@@ -1,12 +1,14 @@
 """Live prices, taken from another paper exchange in the real one's place; https and wss."""
 
+import asyncio
 import ssl
 
 import pytest
 import requests
 import websocket
 
-from exchange.simulator.prices.live import Unreachable
+from exchange.money import UsdPerBtc
+from exchange.simulator.prices.live import LiveFeed, Unreachable
 from exchange.simulator.running import Simulator
 from tests.waiting import wait_until
 
@@ -31,6 +33,23 @@ def test_live_prices_come_back_after_the_connection_was_cut(
 
         wait_until(arrives, within_s=10, what="prices arrive again")
     assert "live prices are lost, dialling again" in caplog.messages
+
+
+def test_a_live_feed_dials_until_it_is_let_in(venue: Simulator) -> None:
+    async def follow() -> UsdPerBtc:
+        feed = LiveFeed(venue.stream, pause_s=0.05)
+        await feed.open()
+        await asyncio.to_thread(venue.fault, "refuse", ms=200)
+        await asyncio.to_thread(venue.cut_streams)
+        seen: asyncio.Queue[UsdPerBtc] = asyncio.Queue()
+        following = asyncio.create_task(feed.run(seen.put_nowait))
+        try:
+            return await asyncio.wait_for(seen.get(), 5)
+        finally:
+            following.cancel()
+            await feed.close()
+
+    assert asyncio.run(follow()) == 100_000
 
 
 def test_live_prices_that_cannot_be_had_are_told_in_one_sentence() -> None:

@@ -1,5 +1,6 @@
 """Public market data: candles, settlements, the board of winners, and their topics on the stream."""
 
+import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -8,8 +9,12 @@ import pytest
 import requests
 
 from exchange.money import UsdPerBtc
-from exchange.simulator.codec import milliseconds
+from exchange.simulator.codec import encode, milliseconds
 from exchange.simulator.engine.chart import Candle, Chart, Range, begin_of
+from exchange.simulator.engine.venue import Venue
+from exchange.simulator.rest.endpoints import Public, PublicCall
+from exchange.simulator.rest.params import Params
+from exchange.simulator.rest.public import ROUTES
 from exchange.simulator.running import Simulator
 from tests.exchange.simulator.calling import Rest, Stream
 
@@ -59,6 +64,37 @@ def test_still_minutes_are_drawn_flat_and_longer_candles_join_them() -> None:
     ]
     (five,) = chart.candles(Range.M5, now_ms)
     assert numbers(five) == (100, 130, 90, 90, 2)
+
+
+def test_a_chart_without_a_past_does_not_know_yesterdays_price() -> None:
+    chart = Chart(usd(100), at("2026-01-02T00:00:00"), list)
+    assert chart.price_before(at("2026-01-01T00:00:00")) is None
+
+
+def test_a_new_market_has_no_change_of_a_day_to_show() -> None:
+    venue = Venue(price=usd(100), half_spread=Decimal(0), new_id=str, now_ms=at("2026-01-02T00:00:00"))
+    call = PublicCall(venue=venue, params=Params({}), now_ms=at("2026-01-02T00:00:00"))
+    ticker = ROUTES["GET", "/v3/futures/ticker"]
+    assert isinstance(ticker, Public)
+    answer = ticker.run(call)
+    assert isinstance(answer, dict)
+    assert answer["priceChange24h"] is None
+
+
+def test_the_time_is_text_with_milliseconds(rest: Rest) -> None:
+    text = rest.public("/time").body["time"]
+    assert abs(milliseconds(text) - time.time() * 1000) < 5000
+    assert text.endswith("Z")
+    assert len(text) == len("2026-01-01T00:00:00.000Z")
+
+
+def test_a_time_without_a_zone_is_read_as_utc() -> None:
+    assert milliseconds("1970-01-01T00:00:01.5") == 1500
+
+
+def test_what_is_no_value_of_the_wire_is_never_sent() -> None:
+    with pytest.raises(TypeError, match="not part of the wire"):
+        encode({"trade": object()})
 
 
 def test_candles_come_newest_first_aligned_and_in_pages(rest: Rest) -> None:
@@ -129,6 +165,7 @@ def test_the_board_names_the_winners_first(venue: Simulator, rest: Rest) -> None
     loser_rest = Rest(venue.rest, venue.accounts[1].credentials)
     loser = loser_rest.trade(side="sell")
     venue.set_price(105_000)
+    rest.trade()
     rest.post("/futures/isolated/trade/close", id=winner["id"])
     loser_rest.post("/futures/isolated/trade/close", id=loser["id"])
     board = rest.public("/futures/leaderboard").body
@@ -137,6 +174,12 @@ def test_the_board_names_the_winners_first(venue: Simulator, rest: Rest) -> None
         ("paper-1", 47619),
         ("paper-2", -47619),
     ]
+    assert [entry["direction"] for entry in board["daily"]] == [1, 0]
+
+
+def test_who_has_not_closed_a_trade_is_not_on_the_board(rest: Rest) -> None:
+    rest.trade()
+    assert rest.public("/futures/leaderboard").body["all-time"] == []
 
 
 def test_the_best_price_is_that_of_the_smallest_orders(rest: Rest) -> None:

@@ -73,8 +73,9 @@ def test_a_withdrawal_to_nowhere_is_refused(
 def test_addresses_run_out(rest: Rest) -> None:
     address = rest.get("/account/address/bitcoin").body["address"]
     assert rest.get("/account/address/bitcoin").body["address"] == address
-    replies = [rest.post("/account/address/bitcoin", format="p2tr") for _ in range(5)]
-    assert [reply.status for reply in replies] == [200, 200, 200, 200, 400]
+    assert rest.post("/account/address/bitcoin").status == 200
+    replies = [rest.post("/account/address/bitcoin", format="p2tr") for _ in range(4)]
+    assert [reply.status for reply in replies] == [200, 200, 200, 400]
     assert replies[-1].body["message"] == "You have too many unused addresses"
 
 
@@ -87,6 +88,33 @@ def test_swaps_go_both_ways_and_never_create_money(rest: Rest) -> None:
     assert rest.post("/synthetic-usd/swap", **back).status == 400
     assert rest.balance() == 10_000_000
     assert [swap["inAsset"] for swap in rest.get("/synthetic-usd/swaps").body["data"]] == ["USD", "BTC"]
+
+
+@pytest.mark.parametrize(
+    ("paid", "got", "amount"),
+    [
+        pytest.param("BTC", "BTC", 1000, id="for itself"),
+        pytest.param("BTC", "USD", 9, id="less than a cent"),
+        pytest.param("USD", "BTC", 1, id="dollars one has not"),
+        pytest.param("EUR", "BTC", 1000, id="another currency"),
+    ],
+)
+def test_a_swap_that_cannot_be_is_refused(rest: Rest, paid: str, got: str, amount: int) -> None:
+    reply = rest.post("/synthetic-usd/swap", inAmount=amount, inAsset=paid, outAsset=got)
+    assert reply.status == 400
+
+
+def test_a_cent_is_less_than_a_sat_when_bitcoin_costs_more_than_a_million(
+    venue: Simulator, rest: Rest
+) -> None:
+    rest.post("/synthetic-usd/swap", inAmount=10, inAsset="BTC", outAsset="USD")
+    venue.set_price(2_000_000)
+    assert rest.post("/synthetic-usd/swap", inAmount=1, inAsset="USD", outAsset="BTC").status == 400
+
+
+def test_a_status_that_no_withdrawal_has_finds_none(rest: Rest) -> None:
+    rest.post("/account/withdraw/lightning", invoice=INVOICE)
+    assert rest.get("/account/withdrawals/lightning", status="failed").body["data"] == []
 
 
 def test_notifications_are_an_empty_page(rest: Rest) -> None:

@@ -85,8 +85,12 @@ def test_a_broken_file_is_told_in_one_sentence_with_its_line(
 
 @pytest.mark.parametrize(
     ("content", "fault"),
-    [(None, "No such file"), (b"", "line 1"), (b"\xff\xfe\x00", "not a text file")],
-    ids=["absent", "empty", "binary"],
+    [
+        pytest.param(None, "No such file", id="absent"),
+        pytest.param(b"", "line 1", id="empty"),
+        pytest.param(b"\xff\xfe\x00", "not a text file", id="binary"),
+        pytest.param(b"x" * 200_000, "field larger than field limit", id="one endless line"),
+    ],
 )
 def test_a_file_that_cannot_be_read_is_told_by_name(
     tmp_path: Path, content: bytes | None, fault: str

@@ -154,6 +154,15 @@ def test_liquidation_takes_margin_and_reserve_and_nothing_more(venue: Simulator,
     assert rest.balance() == 10_000_000 - 102_100
 
 
+def test_a_close_that_costs_more_than_the_trade_holds_takes_nothing_more() -> None:
+    with Simulator(half_spread=Decimal(500)) as venue:
+        rest = Rest(venue.rest, venue.accounts[0].credentials)
+        trade = rest.trade(leverage=100)
+        after_opening = rest.balance()
+        assert rest.post("/futures/isolated/trade/close", id=trade["id"]).status == 200
+        assert rest.balance() - after_opening in range(10)
+
+
 def test_a_stop_closes_at_its_own_price_through_a_gap(venue: Simulator, rest: Rest) -> None:
     rest.trade(stoploss=95000)
     venue.set_price(80000)

@@ -237,6 +237,26 @@ def test_a_session_that_becomes_another_account_no_longer_hears_the_first(
     assert stream.pushes == []
 
 
+def test_proving_it_again_keeps_what_one_hears(venue: Simulator, rest: Rest, stream: Stream) -> None:
+    subscribed(stream, venue, TRADES)
+    stream.authenticate(venue.accounts[0].credentials)
+    rest.trade()
+    assert stream.push()["data"]["event"] == "filled"
+
+
+def test_a_topic_beyond_the_keys_permissions_is_forbidden(venue: Simulator, stream: Stream) -> None:
+    stream.authenticate(venue.accounts[0].credentials)
+    frame = stream.call("subscribe", topics=["wallet/deposit"])
+    assert (frame["error"]["code"], frame["error"]["data"]["code"]) == (-32403, "FORBIDDEN")
+
+
+def test_a_connection_from_any_origin_is_let_in(venue: Simulator) -> None:
+    socket = websocket.create_connection(venue.stream, origin="https://elsewhere.example", timeout=5)
+    socket.send('{"jsonrpc":"2.0","id":1,"method":"ping"}')
+    assert "pong" in socket.recv()
+    socket.close(timeout=0.2)
+
+
 def test_cut_streams_end_for_the_client(venue: Simulator, stream: Stream) -> None:
     venue.cut_streams()
     with pytest.raises(websocket.WebSocketConnectionClosedException):

@@ -2,12 +2,19 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from decimal import Decimal
 
 import pytest
 import websocket
 
+from exchange.auth import sign_stream
+from exchange.money import Sats, UsdPerBtc
+from exchange.simulator.engine.account import identity
+from exchange.simulator.engine.venue import Venue
 from exchange.simulator.running import Simulator
 from exchange.simulator.settings import Limits
+from exchange.simulator.stream.authenticate import Authenticator
+from exchange.simulator.stream.rpc import RpcError
 from exchange.simulator.windows import Rate, Windows
 from tests.exchange.simulator.calling import LAST_PRICE, Stream
 from tests.waiting import wait_until
@@ -77,11 +84,12 @@ def test_only_so_many_connections_are_new_within_the_hour() -> None:
 def test_a_client_that_says_nothing_is_closed_and_one_that_pings_is_not() -> None:
     with limited(Limits(idle_s=1.5)) as venue, ExitStack() as stack:
         silent, lively = (stack.enter_context(Stream(venue.stream)) for _ in range(2))
-        silent.call("ping")
+        silent.call("subscribe", topics=[LAST_PRICE])
         lively.call("subscribe", topics=["futures/inverse/btc_usd/ticker"])
         for _ in range(3):
             lively.push()
             lively.socket.ping()
+        venue.set_price(99_000)
         code, _ = silent.socket.recv_data(control_frame=True)
         assert code == websocket.ABNF.OPCODE_CLOSE
         assert lively.call("ping")["result"] == "pong"
@@ -110,3 +118,27 @@ def test_a_client_that_paces_itself_exactly_is_never_refused(most: int) -> None:
     jitter = (0.0, 0.02, -0.02, 0.01, -0.01)
     moments = [number / most + jitter[number % 5] for number in range(1, 100)]
     assert all(windows.take("a", now_s) for now_s in moments)
+
+
+def test_nonces_are_forgotten_after_a_minute() -> None:
+    credentials = identity(1, 1).credentials
+    account = Venue(
+        price=UsdPerBtc(Decimal(1)), half_spread=Decimal(0), new_id=str, now_ms=0
+    ).add_account(identity(1, 1), balance=Sats(0), scopes=(), now_ms=0)
+    authenticator = Authenticator({credentials.key: account}.get, None)
+
+    def passes(now_s: float) -> bool:
+        signature = sign_stream(credentials.secret, timestamp_ms=1000, nonce="n")
+        params = {
+            "key": credentials.key,
+            "passphrase": credentials.passphrase,
+            "timestamp": 1000,
+            "nonce": "n",
+            "signature": signature,
+        }
+        try:
+            return authenticator.account(params, ip="", now_ms=1000, now_s=now_s) is account
+        except RpcError:
+            return False
+
+    assert [passes(now_s) for now_s in (0, 60, 60.5)] == [True, False, True]
