@@ -142,7 +142,7 @@ class Server:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._feed is not None:
-            await self._feed.close()
+            self._feed.close()
         if self._reopening is not None:
             self._reopening.cancel()
         await self._lobby.close_all()

@@ -36,7 +36,7 @@ class Feed:
     async def open(self) -> UsdPerBtc | None:
         return self._first
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Nothing is held open."""
 
     async def run(self, move: Callable[[UsdPerBtc], None]) -> None:

@@ -1,7 +1,6 @@
 """The price of the real exchange, from its public stream."""
 
 import asyncio
-import contextlib
 import json
 import logging
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from fractions import Fraction
 from typing import Final
 
 from tornado.httpclient import HTTPClientError
+from tornado.iostream import IOStream
 from tornado.websocket import WebSocketClientConnection, WebSocketError, websocket_connect
 
 from exchange.money import MAX_PRICE, MIN_PRICE, UsdPerBtc, nearest_tick
@@ -19,7 +19,6 @@ logger = logging.getLogger(__name__)
 
 TOPICS: Final = ("futures/inverse/btc_usd/lastPrice", "futures/inverse/btc_usd/ticker")
 """The ticker too: it comes even while the price rests."""
-FAREWELL_S: Final = 0.5
 PATIENCE_S: Final = 15.0
 """For the connection and its first price, and for each price after that before dialling anew."""
 
@@ -39,14 +38,15 @@ class LiveFeed:
         self._url = url
         self._pause_s = pause_s
         self._line: WebSocketClientConnection | None = None
+        self._wire: IOStream
 
     async def open(self) -> UsdPerBtc:
         """Return the first price; `Unreachable` where none comes."""
         try:
-            self._line = await self._dial()
+            await self._dial()
             return await self._next()
         except (OSError, TimeoutError, HTTPClientError, WebSocketError, ValueError) as error:
-            await self.close()
+            self.close()
             reason = str(error) or "it did not answer"
             raise Unreachable(
                 f"The live prices of {self._url} cannot be reached ({reason}): "
@@ -62,28 +62,23 @@ class LiveFeed:
                 logger.warning("live prices are lost, dialling again")
                 await self._dial_again()
 
-    async def close(self) -> None:
-        """Say goodbye, and wait a moment until the socket is gone."""
-        if self._line is None:
-            return
-        self._line.close()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FAREWELL_S):
-                while await self._line.read_message() is not None:
-                    pass
-        self._line = None
+    def close(self) -> None:
+        """Say goodbye and leave at once, so that no socket outlives the loop."""
+        if self._line is not None:
+            self._line.close()
+            self._wire.close()
 
     async def _dial_again(self) -> None:
-        await self.close()
+        self.close()
         while True:
             try:
-                self._line = await self._dial()
+                await self._dial()
             except (OSError, TimeoutError, HTTPClientError, WebSocketError):
                 await asyncio.sleep(self._pause_s)
             else:
                 return
 
-    async def _dial(self) -> WebSocketClientConnection:
+    async def _dial(self) -> None:
         line = await asyncio.wait_for(websocket_connect(self._url, ping_interval=30), PATIENCE_S)
         request = {
             "jsonrpc": "2.0",
@@ -91,8 +86,10 @@ class LiveFeed:
             "method": "subscribe",
             "params": {"topics": TOPICS},
         }
+        assert line.protocol is not None
+        assert line.protocol.stream is not None
+        self._line, self._wire = line, line.protocol.stream
         await line.write_message(json.dumps(request))
-        return line
 
     async def _next(self) -> UsdPerBtc:
         assert self._line is not None

@@ -1,10 +1,13 @@
 """Who may pass, in the order of the checks, and the published signature vectors."""
 
 import base64
+import time
 from collections.abc import Mapping
 
 import pytest
+import requests
 
+from exchange.auth import rest_headers
 from exchange.simulator.engine.account import Scope
 from exchange.simulator.rest.access import Incoming, prehash
 from exchange.simulator.running import Simulator
@@ -115,6 +118,18 @@ def test_a_timestamp_counts_within_thirty_seconds(timestamp: str, *, inside: boo
 def test_a_request_without_proof_gets_401(rest: Rest, changed: Mapping[str, str | None]) -> None:
     reply = rest.send("GET", "/account", changed=changed)
     assert (reply.status, reply.body["code"]) == (401, "UNAUTHORIZED")
+
+
+def test_a_request_signed_well_but_long_ago_gets_401(venue: Simulator) -> None:
+    long_ago_ms = time.time_ns() // 1_000_000 - 31_000
+    headers = rest_headers(
+        venue.accounts[0].credentials,
+        timestamp_ms=long_ago_ms,
+        method="GET",
+        path="/v3/account",
+        data="",
+    )
+    assert requests.get(f"{venue.rest}/account", headers=headers, timeout=5).status_code == 401
 
 
 def test_a_body_changed_after_signing_gets_401(rest: Rest) -> None:

@@ -137,6 +137,7 @@ def test_the_permissions_of_the_keys_can_be_chosen() -> None:
         pytest.param(["--port", "70000"], id="no such port"),
         pytest.param(["--accounts", "0"], id="no account"),
         pytest.param(["--speed", "0"], id="time stands still"),
+        pytest.param(["--speed", "fast"], id="no number at all"),
         pytest.param(["--speed", "nan"], id="no number"),
         pytest.param(["--start-price", "100.3"], id="off the grid"),
         pytest.param(["--start-price", "0"], id="no price"),

@@ -47,7 +47,7 @@ def test_a_live_feed_dials_until_it_is_let_in(venue: Simulator) -> None:
             return await asyncio.wait_for(seen.get(), 5)
         finally:
             following.cancel()
-            await feed.close()
+            feed.close()
 
     assert asyncio.run(follow()) == 100_000
 

@@ -12,6 +12,7 @@ from exchange.money import UsdPerBtc, is_on_grid
 from exchange.simulator.prices import candles, synthetic
 from exchange.simulator.prices.candles import BrokenFile
 from exchange.simulator.prices.feed import Feed
+from exchange.simulator.running import Simulator
 
 HEADER = "open_time,open,high,low,close"
 RISING = "2026-01-01T00:00:00Z,100,130,90,120"
@@ -124,6 +125,12 @@ def test_the_same_seed_makes_the_same_market() -> None:
     start = UsdPerBtc(Decimal(100_000))
     first, again, other = (list(islice(synthetic.ticks(seed, start), 300)) for seed in (1, 1, 2))
     assert first == again != other
+
+
+def test_a_market_of_recorded_prices_opens_at_the_first_of_them(tmp_path: Path) -> None:
+    path = file_with(tmp_path, HEADER, RISING)
+    with Simulator(prices=str(path), speed=1) as venue:
+        assert 99 <= venue.price() <= 100
 
 
 def test_the_feed_keeps_the_pace_and_ends_with_its_path() -> None:
