@@ -83,16 +83,17 @@ def test_only_so_many_connections_are_new_within_the_hour() -> None:
 
 def test_a_client_that_says_nothing_is_closed_and_one_that_pings_is_not() -> None:
     with limited(Limits(idle_s=1.5)) as venue, ExitStack() as stack:
-        silent, lively = (stack.enter_context(Stream(venue.stream)) for _ in range(2))
+        silent, lively, talker = (stack.enter_context(Stream(venue.stream)) for _ in range(3))
         silent.call("subscribe", topics=[LAST_PRICE])
         lively.call("subscribe", topics=["futures/inverse/btc_usd/ticker"])
         for _ in range(3):
             lively.push()
             lively.socket.ping()
+            talker.call("ping")
         venue.set_price(99_000)
         code, _ = silent.socket.recv_data(control_frame=True)
         assert code == websocket.ABNF.OPCODE_CLOSE
-        assert lively.call("ping")["result"] == "pong"
+        assert all(stream.call("ping")["result"] == "pong" for stream in (lively, talker))
 
 
 def test_a_frame_that_is_too_large_ends_its_connection() -> None:
