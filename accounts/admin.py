@@ -14,7 +14,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from unfold.widgets import UnfoldAdminPasswordWidget
 
 from accounts import services
-from accounts.models import Account, fingerprint
+from accounts.models import Account, Installation, fingerprint
 from exchange.auth import Credentials
 
 SECRET_FIELDS = ("key", "secret", "passphrase")
@@ -39,7 +39,10 @@ class AccountForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at 
 
     class Meta:
         model = Account
-        fields = ["owner", "name", "network", "is_active"]
+        fields = [
+            "owner", "name", "network", "is_active",
+            "switch", "reserve_sats", "budget_per_day_sats", "commands_per_minute",
+        ]  # fmt: skip
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
@@ -80,7 +83,16 @@ class AccountForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at 
 @admin.register(Account)
 class AccountAdmin(ModelAdmin):  # type: ignore[misc]  # unfold is untyped
     form = AccountForm
-    list_display = ["name", "owner", "network", "key_hint", "is_active", "verified_at", "fault"]
+    list_display = [
+        "name",
+        "owner",
+        "network",
+        "key_hint",
+        "is_active",
+        "switch",
+        "verified_at",
+        "fault",
+    ]
     list_filter = ["network", "is_active"]
     search_fields = ["name", "owner__username"]
     readonly_fields = ["key_hint", "verified_at", "fault", "created_at"]
@@ -93,6 +105,10 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]  # unfold is untyped
                 "description": "Sealed when saved, never shown again. Leave all empty to keep them.",
                 "fields": [*SECRET_FIELDS, "key_hint"],
             },
+        ),
+        (
+            "Limits",
+            {"fields": ["switch", "reserve_sats", "budget_per_day_sats", "commands_per_minute"]},
         ),
         ("Connection", {"fields": ["verified_at", "fault", "created_at"]}),
     ]
@@ -116,6 +132,25 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]  # unfold is untyped
                 self.message_user(request, f"{account}: {fault}", level=messages.ERROR)
             case never:
                 assert_never(never)
+
+
+@admin.register(Installation)
+class InstallationAdmin(ModelAdmin):  # type: ignore[misc]  # unfold is untyped
+    """One row: it can be changed, not added to nor removed."""
+
+    list_display = ["__str__"]
+    fields = ["switch"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Installation]:
+        Installation.current()
+        found: QuerySet[Installation] = super().get_queryset(request)
+        return found
 
 
 admin.site.unregister(User)

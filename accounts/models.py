@@ -5,10 +5,12 @@ from datetime import datetime
 from typing import ClassVar, Self
 
 from django.conf import settings
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
 
 from accounts import crypto
+from accounts.switch import Switch, switch_field
 from exchange.auth import Credentials
 from exchange.config import Network
 
@@ -16,6 +18,29 @@ from exchange.config import Network
 def fingerprint(key: str) -> str:
     """Return what tells one API key from another without showing it."""
     return hashlib.sha256(key.encode()).hexdigest()
+
+
+class Installation(models.Model):
+    """What holds for everything: one row, made by the first migration."""
+
+    switch = switch_field()
+
+    class Meta:
+        verbose_name = verbose_name_plural = "switch for everything"
+        constraints = [
+            models.CheckConstraint(condition=Q(id=1), name="there_is_one_installation"),
+            models.CheckConstraint(
+                condition=Q(switch__in=Switch.values), name="installation_switch_is_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"Everything: {self.get_switch_display()}"
+
+    @classmethod
+    def current(cls) -> "Installation":
+        """Return the row; made anew, and active, where somebody emptied the table."""
+        return cls.objects.get_or_create(pk=1)[0]
 
 
 class AccountQuerySet(models.QuerySet["Account"]):
@@ -53,6 +78,22 @@ class Account(models.Model):
         editable=False,
         help_text="Why the last test of the connection failed.",
     )
+    switch = switch_field()
+    reserve_sats = models.PositiveBigIntegerField(
+        "reserve (sats)", default=0, help_text="Free balance that no automation may spend."
+    )
+    budget_per_day_sats = models.PositiveBigIntegerField(
+        "budget per 24 hours (sats)",
+        null=True,
+        blank=True,
+        help_text="All automations of the account together never spend more; empty: no such bound.",
+    )
+    commands_per_minute = models.PositiveIntegerField(
+        "commands per minute",
+        default=60,
+        validators=[MinValueValidator(1)],
+        help_text="More actions than this within a minute are refused, whatever asks for them.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects: ClassVar[models.Manager["Account"]] = AccountQuerySet.as_manager()
@@ -71,6 +112,9 @@ class Account(models.Model):
                 name="account_network_is_known",
             ),
             models.CheckConstraint(condition=~Q(credentials_sealed=""), name="account_has_credentials"),
+            models.CheckConstraint(
+                condition=Q(switch__in=Switch.values), name="account_switch_is_known"
+            ),
         ]
 
     def __str__(self) -> str:

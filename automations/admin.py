@@ -1,36 +1,156 @@
 """Automations, executions and the journal in the admin: configure the first, read the others."""
 
-from typing import Any
+from typing import Any, Final
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
-from unfold.admin import ModelAdmin
+from django.forms import BaseInlineFormSet
+from django.http import HttpRequest, HttpResponse
+from unfold.admin import ModelAdmin, StackedInline, TabularInline
 
-from automations.models import Execution, JournalEntry, MarginGuard
+from accounts.switch import Switch
+from automations import exporting
+from automations.exporting import Format
+from automations.models import (
+    AutoEntry,
+    Automation,
+    Execution,
+    GuardStep,
+    JournalEntry,
+    MarginGuard,
+    PositionThreshold,
+    TakeProfitStopLoss,
+)
+from automations.previewed import PreviewedAdmin
+
+
+class AutomationAdmin(PreviewedAdmin):
+    """What the pages of all kinds share."""
+
+    list_select_related = ["account"]
+    search_fields = ["name", "account__name"]
+    actions = ["enable", "disable", "halt"]
+
+    @admin.action(description="Enable the selected automations")
+    def enable(self, request: HttpRequest, queryset: QuerySet[Automation]) -> None:
+        enabled = queryset.update(enabled=True, switch=Switch.ACTIVE)
+        self.message_user(request, f"{enabled} enabled.")
+
+    @admin.action(description="Disable the selected automations")
+    def disable(self, request: HttpRequest, queryset: QuerySet[Automation]) -> None:
+        self.message_user(request, f"{queryset.update(enabled=False)} disabled.")
+
+    @admin.action(
+        description="Halt the selected automations: nothing is sent, refusals are written down"
+    )
+    def halt(self, request: HttpRequest, queryset: QuerySet[Automation]) -> None:
+        self.message_user(request, f"{queryset.update(switch=Switch.HALTED)} halted.")
+
+
+_WHO: Final = (None, {"fields": ["account", "name", "enabled", "switch", "shadow"]})
+_WHICH: Final = ("Which positions", {"fields": ["regime", "side", "only_positions"]})
+
+
+class StepFormSet(BaseInlineFormSet):  # type: ignore[type-arg]  # not generic at run time
+    """A guard without a step could never act."""
+
+    def clean(self) -> None:
+        super().clean()
+        kept = [
+            form for form in self.forms if form.cleaned_data and not form.cleaned_data.get("DELETE")
+        ]
+        if not kept and not any(self.errors):
+            raise ValidationError("A guard needs at least one step.")
+
+
+class GuardStepInline(StackedInline):  # type: ignore[misc]  # unfold is untyped
+    model = GuardStep
+    formset = StepFormSet
+    extra = 0
+    min_num = 1
+    fields = [
+        ("threshold_percent", "does"),
+        ("amount_sats", "share_percent", "target_percent", "reduce_percentage"),
+        ("hysteresis_percent", "cooldown_s"),
+    ]
+    show_change_link = True  # to the thresholds of single positions
+
+
+class PositionThresholdInline(TabularInline):  # type: ignore[misc]  # unfold is untyped
+    model = PositionThreshold
+    extra = 0
+
+
+@admin.register(GuardStep)
+class GuardStepAdmin(ModelAdmin):  # type: ignore[misc]  # unfold is untyped
+    """Thresholds of single positions; the step itself is changed on its guard's page."""
+
+    fields = readonly_fields = ["guard", "threshold_percent", "does"]
+    inlines = [PositionThresholdInline]
+
+    def has_module_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
+        return False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
+        return False
 
 
 @admin.register(MarginGuard)
-class MarginGuardAdmin(ModelAdmin):  # type: ignore[misc]  # unfold is untyped
-    list_display = ["name", "account", "enabled", "metric", "threshold_percent", "does"]
-    list_filter = ["enabled", "metric", "does", "account"]
-    list_select_related = ["account"]
-    search_fields = ["name", "account__name"]
-    actions = ["enable", "disable"]
+class MarginGuardAdmin(AutomationAdmin):
+    list_display = ["name", "account", "enabled", "switch", "shadow", "metric", "ladder"]
+    list_filter = ["enabled", "switch", "shadow", "metric", "regime", "account"]
+    inlines = [GuardStepInline]
     fieldsets = [
-        (None, {"fields": ["account", "name", "enabled"]}),
-        ("When", {"fields": ["metric", "threshold_percent", "cooldown_s"]}),
-        ("What", {"fields": ["does", "amount_sats", "target_percent"]}),
-        ("At most", {"fields": ["budget_per_position_sats", "budget_per_day_sats"]}),
+        _WHO,
+        _WHICH,
+        ("When", {"fields": ["metric", "cooldown_s"]}),
+        (
+            "At most",
+            {"fields": ["budget_per_position_sats", "budget_per_day_sats", "accepts_reopening"]},
+        ),
     ]
 
-    @admin.action(description="Enable the selected guards")
-    def enable(self, request: HttpRequest, queryset: QuerySet[MarginGuard]) -> None:
-        self.message_user(request, f"{queryset.update(enabled=True)} enabled.")
+    def get_queryset(self, request: HttpRequest) -> QuerySet[MarginGuard]:
+        found: QuerySet[MarginGuard] = super().get_queryset(request).prefetch_related("steps")
+        return found
 
-    @admin.action(description="Disable the selected guards")
-    def disable(self, request: HttpRequest, queryset: QuerySet[MarginGuard]) -> None:
-        self.message_user(request, f"{queryset.update(enabled=False)} disabled.")
+    @admin.display(description="steps")
+    def ladder(self, guard: MarginGuard) -> str:
+        return "; ".join(str(step) for step in guard.steps.all())
+
+
+@admin.register(TakeProfitStopLoss)
+class TakeProfitStopLossAdmin(AutomationAdmin):
+    list_display = ["name", "account", "enabled", "switch", "shadow", "does", "trigger_pnl_percentage"]
+    list_filter = ["enabled", "switch", "shadow", "does", "regime", "account"]
+    fieldsets = [
+        _WHO,
+        _WHICH,
+        ("When", {"fields": ["trigger_pnl_percentage", "base", "when", "cooldown_s"]}),
+        (
+            "What",
+            {
+                "fields": [
+                    "does", "on_exchange", "level", "new_takeprofit", "new_stoploss",
+                    "distance_percent", "may_loosen",
+                ]
+            },
+        ),
+    ]  # fmt: skip
+
+
+@admin.register(AutoEntry)
+class AutoEntryAdmin(AutomationAdmin):
+    list_display = ["name", "account", "enabled", "switch", "side", "trigger_price", "trigger_type"]
+    list_filter = ["enabled", "switch", "side", "regime", "account"]
+    fieldsets = [
+        _WHO,
+        ("What", {"fields": ["market", "regime", "side", "leverage", ("quantity", "margin_sats")]}),
+        ("Exits", {"fields": ["stoploss", "takeprofit"]}),
+        ("When", {"fields": ["trigger_price", "trigger_type", "breakout", "expires_at"]}),
+        ("How often", {"fields": ["most_times", "pause_s", "cooldown_s"]}),
+    ]
 
 
 class RecordAdmin(ModelAdmin):  # type: ignore[misc]  # unfold is untyped
@@ -54,6 +174,8 @@ class ExecutionAdmin(RecordAdmin):
         "automation",
         "does",
         "amount_sats",
+        "quantity",
+        "level",
         "state",
         "origin",
         "why",
@@ -65,6 +187,11 @@ class ExecutionAdmin(RecordAdmin):
     date_hierarchy = "decided_at"
 
 
+MOST_EXPORTED: Final = 20_000
+"""A page is made in memory."""
+_CONTENT_TYPES: Final = {Format.CSV: "text/csv; charset=utf-8", Format.JSONL: "application/x-ndjson"}
+
+
 @admin.register(JournalEntry)
 class JournalEntryAdmin(RecordAdmin):
     list_display = ["timestamp", "event", "account", "automation", "position_id", "message"]
@@ -72,3 +199,25 @@ class JournalEntryAdmin(RecordAdmin):
     list_select_related = ["account", "automation__account"]
     search_fields = ["position_id", "message"]
     date_hierarchy = "timestamp"
+    actions = ["as_csv", "as_jsonl"]
+
+    @admin.action(description="Export the selected entries as CSV", permissions=["view"])
+    def as_csv(self, request: HttpRequest, queryset: QuerySet[JournalEntry]) -> HttpResponse | None:
+        return self._exported(request, queryset, Format.CSV)
+
+    @admin.action(description="Export the selected entries as JSON lines", permissions=["view"])
+    def as_jsonl(self, request: HttpRequest, queryset: QuerySet[JournalEntry]) -> HttpResponse | None:
+        return self._exported(request, queryset, Format.JSONL)
+
+    def _exported(
+        self, request: HttpRequest, queryset: QuerySet[JournalEntry], form: Format
+    ) -> HttpResponse | None:
+        if queryset.count() > MOST_EXPORTED:
+            said = f"More than {MOST_EXPORTED:,} entries: export them with manage.py journal export."
+            self.message_user(request, said, messages.ERROR)
+            return None
+        return HttpResponse(
+            "".join(exporting.lines(exporting.in_order(queryset), form)),
+            content_type=_CONTENT_TYPES[form],
+            headers={"Content-Disposition": f'attachment; filename="journal.{form}"'},
+        )

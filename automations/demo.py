@@ -10,7 +10,8 @@ from django.contrib.auth.models import User
 from accounts import services
 from accounts.gateway import client_for
 from accounts.models import Account, fingerprint
-from automations.models import MarginGuard
+from automations.models import GuardStep, MarginGuard
+from automations.rules.margin_guard import Metric
 from exchange.auth import Credentials
 from exchange.client import Client
 from exchange.config import Network
@@ -32,7 +33,8 @@ class Part:
     name: str
     leverage: int
     guard: str
-    settings: dict[str, Any]
+    metric: str
+    step: dict[str, Any]
 
 
 PARTS: Final = [
@@ -40,10 +42,10 @@ PARTS: Final = [
         name="Demo at 25x",
         leverage=25,
         guard="Keep the loss below half of the margin",
-        settings={
-            "metric": "margin_used",
+        metric=Metric.MARGIN_USED,
+        step={
             "threshold_percent": Decimal(50),
-            "does": MarginGuard.Does.ADD_TO_REACH,
+            "does": GuardStep.Does.ADD_TO_REACH,
             "target_percent": Decimal(35),
         },
     ),
@@ -51,10 +53,10 @@ PARTS: Final = [
         name="Demo at 50x",
         leverage=50,
         guard="Keep liquidation 1 % away",
-        settings={
-            "metric": "liquidation_distance",
+        metric=Metric.LIQUIDATION_DISTANCE,
+        step={
             "threshold_percent": Decimal(1),
-            "does": MarginGuard.Does.ADD_FIXED,
+            "does": GuardStep.Does.ADD_FIXED,
             "amount_sats": 20_000,
         },
     ),
@@ -77,7 +79,7 @@ def set_up(keys: Sequence[Credentials]) -> None:
         if isinstance(verdict, services.NotVerified):
             raise DemoError(verdict.fault)
         _open_positions(client_for(account), part)
-        MarginGuard.objects.get_or_create(account=account, name=part.guard, defaults=part.settings)
+        _guard(account, part)
 
 
 def _account(owner: User, part: Part, credentials: Credentials) -> Account:
@@ -89,6 +91,14 @@ def _account(owner: User, part: Part, credentials: Credentials) -> Account:
     account.set_credentials(credentials)
     account.save()
     return account
+
+
+def _guard(account: Account, part: Part) -> None:
+    guard, made = MarginGuard.objects.get_or_create(
+        account=account, name=part.guard, defaults={"metric": part.metric}
+    )
+    if made:
+        guard.steps.create(**part.step)
 
 
 def _open_positions(client: Client, part: Part) -> None:

@@ -1,21 +1,29 @@
-"""The one path on which anything is written to the exchange: intend, send once, settle."""
+"""The one path on which anything is written to the exchange: intend, send once, settle, read back."""
 
 import logging
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, replace
 from datetime import datetime
-from decimal import Decimal
-from typing import Any, assert_never
+from fractions import Fraction
+from typing import Any, Final
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts.gateway import redis_client
 from accounts.models import Account
-from automations import changes, journal
-from automations.models import BUDGET_DAY, Execution, MarginGuard
-from automations.rules.actions import Action, AddMargin, ClosePosition
-from exchange.client import Client, Snapshot
+from automations import changes, gates, journal
+from automations.gates import Balance, Refusal, Request
+from automations.models import Automation, Execution
+from automations.models.execution import in_places
+from automations.performing import Done, perform
+from automations.reading import Seen, described, plain, read
+from automations.remembering import follow, remember_step
+from automations.rules.actions import Action, AddMargin, Notify, OpenPosition, ReducePosition
+from automations.rules.reopening import pays_for_itself, rest_of
+from exchange.client import Client
 from exchange.errors import (
+    ExchangeError,
     KeyRefusedError,
     OperatorNeededError,
     RejectedError,
@@ -23,14 +31,20 @@ from exchange.errors import (
     UnknownOutcomeError,
 )
 from exchange.market import Quote
-from exchange.money import Sats, UsdPerBtc
-from exchange.position import Position, PositionId
+from exchange.position import Position, PositionId, Regime
 
 logger = logging.getLogger(__name__)
 
+_LABEL: Final = "hub-"
+"""Begins the label of every order of ours."""
+_SETTLED_FIELDS: Final = [
+    "state", "error", "report", "settled_at", "after", "position_id", "quantity",
+]  # fmt: skip
+_LEFT_FLAT: Final = frozenset({Execution.State.REJECTED, Execution.State.NOT_SENT})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Cause:
     """What made us look: a crossed trigger with its tick, or the sweep."""
 
     origin: Execution.Origin
@@ -41,210 +55,319 @@ class Seen:
 class Facts:
     """What a decision was made on; stored with the execution."""
 
-    position: Position
-    snapshot: Snapshot
     seen: Seen
-
-    @property
-    def price(self) -> UsdPerBtc:
-        return self.snapshot.quote.price
+    cause: Cause
+    position: Position | None = None
+    """None for an entry: there is none yet."""
 
     def as_data(self) -> dict[str, Any]:
         """Return the journal's view of the facts."""
+        quote = self.seen.quote
+        known = described(self.position, quote) if self.position else {}
         return {
-            "marginRatio": str(self.margin_ratio),
-            "price": str(self.price),
-            "priceSource": self.snapshot.quote.source,
-            "margin": self.position.margin,
-            "liquidation": str(self.position.liquidation),
-            "origin": self.seen.origin.value,
+            **known,
+            "price": plain(quote.price),
+            "priceSource": quote.source.value,
+            "origin": self.cause.origin.value,
         }
 
-    @property
-    def margin_ratio(self) -> Decimal:
-        """The exchange's margin ratio at the decision, to six places."""
-        ratio = self.position.margin_ratio_at(self.price)
-        return (Decimal(ratio.numerator) / Decimal(ratio.denominator)).quantize(Decimal("0.000001"))
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of carrying an action out: the execution's state, or the refusing gate's word."""
+
+    word: str
+    execution: Execution | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """A gate said no."""
+class _Intent:
+    """A committed execution and the action it stands for, limited by budgets and reserve."""
 
-    reason: str
-    """One word for programs; the same word twice in a row is journalled once."""
-    message: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Intent:
-    """A committed execution and the action it stands for, limited by the budgets."""
-
+    automation: Automation
     execution: Execution
     action: Action
     facts: Facts
 
 
-def carry_out(guard: MarginGuard, action: Action, facts: Facts, client: Client, now: datetime) -> str:
-    """Commit the intent, send one request, settle by its answer; return the execution's state.
+def carry_out(automation: Automation, action: Action, facts: Facts, client: Client) -> Outcome:
+    """Pass the gates, commit the intent, send one request, settle by its answer, read back.
 
     Raises:
         TransientError: nothing happened at the exchange; the caller may decide and try again.
     """
-    intent = _intend(guard, action, facts, now)
-    if isinstance(intent, Refusal):
-        hold(guard, intent, facts, now)
-        return intent.reason
-    return _send(guard, intent, client)
-
-
-def hold(guard: MarginGuard, refusal: Refusal, facts: Facts, now: datetime) -> None:
-    """Write into the journal that the rule wanted to act and a gate refused."""
-    journal.record_held(
-        guard,
-        reason=refusal.reason,
-        message=refusal.message,
-        data=facts.as_data(),
-        now=now,
-        position_id=facts.position.id,
-    )
-
-
-def budget_left(guard: MarginGuard, position_id: PositionId, now: datetime) -> Sats:
-    """Return the sats the guard may still add to a position; unsettled top-ups count as spent."""
-    spent = Execution.objects.filter(automation=guard).spending()
-    on_position = guard.budget_per_position_sats - spent.filter(position_id=position_id).sats()
-    today = guard.budget_per_day_sats - spent.filter(decided_at__gt=now - BUDGET_DAY).sats()
-    return Sats(max(0, min(on_position, today)))
-
-
-def _intend(guard: MarginGuard, action: Action, facts: Facts, now: datetime) -> Intent | Refusal:
-    """Pass the last gates and commit the execution, in one transaction.
-
-    The account's row is locked, so that two positions acting at once cannot both spend the last sats of
-    one budget, and it is read anew, so that an account switched off a moment ago is left alone.
-    """
+    balance = _balance_if_reserved(automation.account, action, client)
     with transaction.atomic():
-        account = Account.objects.select_for_update().get(pk=guard.account_id)
-        if not account.may_act:
-            return Refusal(reason="account_inactive", message=f"{account} is not active and verified")
-        if isinstance(action, AddMargin):
-            left = budget_left(guard, action.position_id, now)
-            if left == 0:
-                return Refusal(
-                    reason="budget_used_up", message=f"{action.why}, but the budget is used up"
-                )
-            action = action.limited_to(left)
-        execution = _execution(guard, action, facts, now)
-        execution.save(force_insert=True)
-        intent = Intent(execution=execution, action=action, facts=facts)
-        _journal(guard, intent, journal.INTENDED, message=action.why, now=now)
+        intent = _intend(automation, action, facts, balance)
+        if isinstance(intent, Refusal):
+            return Outcome(word=intent.reason)
+        # Where nothing is sent nothing can be left open: both are committed at once.
+        if intent.automation.shadow:
+            return _settle(intent, Execution.State.SHADOW)
+        if isinstance(action, Notify):
+            return _settle(intent, Execution.State.CONFIRMED)
+    outcome = _send(intent, client)
+    if outcome.word == Execution.State.CONFIRMED:
+        _read_back(intent, client)
+        if isinstance(action, ReducePosition) and _is_isolated(facts):
+            return _reopen(intent, action, client)
+    return outcome
+
+
+def hold(automation: Automation, refusal: Refusal, facts: Facts, position_id: str) -> None:
+    """Write into the journal that the rule wanted to act and a gate refused."""
+    with transaction.atomic():
+        journal.record_held(
+            automation,
+            reason=refusal.reason,
+            message=refusal.message,
+            data=facts.as_data(),
+            now=timezone.now(),
+            position_id=position_id,
+        )
+
+
+def _is_isolated(facts: Facts) -> bool:
+    return facts.position is not None and facts.position.regime is Regime.ISOLATED
+
+
+def _balance_if_reserved(account: Account, action: Action, client: Client) -> Balance | None:
+    """Ask for the free balance where a reserve depends on it; else spare the call."""
+    if account.reserve_sats and isinstance(action, AddMargin | OpenPosition):
+        asked_at = timezone.now()
+        return Balance(free=client.account().balance, at=asked_at)
+    return None
+
+
+def _intend(
+    automation: Automation, action: Action, facts: Facts, balance: Balance | None
+) -> _Intent | Refusal:
+    """Pass the gates and write the execution down, in the caller's transaction."""
+    request = _request(automation, action, facts, balance)
+    refused = gates.refusal(request)
+    if refused is not None:
+        hold(automation, refused, facts, request.position_id)
+        return refused
+    action = gates.limited(request)
+    execution = _execution(automation, action, facts, request)
+    execution.save(force_insert=True)
+    intent = _Intent(automation=automation, execution=execution, action=action, facts=facts)
+    _journal(intent, journal.INTENDED, message=action.why, now=request.now)
     return intent
 
 
-def _execution(guard: MarginGuard, action: Action, facts: Facts, now: datetime) -> Execution:
-    tick = facts.seen.tick
-    return Execution(
-        account_id=guard.account_id,
-        automation=guard,
-        position_id=action.position_id,
-        does=_named(action),
-        amount_sats=action.amount if isinstance(action, AddMargin) else None,
-        why=action.why,
-        origin=facts.seen.origin,
-        tick_time_ms=tick.time_ms if tick else None,
-        tick_price=tick.price if tick else None,
-        price=facts.price,
-        price_at=facts.snapshot.quote.at,
-        price_source=facts.snapshot.quote.source,
-        positions_at=facts.snapshot.positions.at,
-        positions_source=facts.snapshot.positions.source,
-        margin_before=facts.position.margin,
-        funding_before=facts.position.funding_fees,
-        liquidation_before=facts.position.liquidation,
-        ratio_before=facts.margin_ratio,
-        decided_at=now,
+def _request(automation: Automation, action: Action, facts: Facts, balance: Balance | None) -> Request:
+    """Lock the account, and read it and the switches anew: one thrown a moment ago counts."""
+    account = Account.objects.select_for_update(no_key=True).get(pk=automation.account_id)
+    automation.refresh_from_db(fields=["switch", "enabled", "shadow"])
+    return Request(
+        automation=automation,
+        account=account,
+        action=action,
+        seen=facts.seen,
+        now=timezone.now(),
+        balance=balance,
     )
 
 
-def _send(guard: MarginGuard, intent: Intent, client: Client) -> str:
+def _execution(automation: Automation, action: Action, facts: Facts, request: Request) -> Execution:
+    tick, seen, position = facts.cause.tick, facts.seen, facts.position
+    return Execution(
+        account_id=automation.account_id,
+        automation_id=automation.pk,
+        regime=position.regime if position else getattr(automation, "regime", Regime.ISOLATED),
+        position_id=request.position_id,
+        origin=facts.cause.origin,
+        tick_time_ms=tick.time_ms if tick else None,
+        tick_price=tick.price if tick else None,
+        price=seen.quote.price,
+        price_at=seen.quote.at,
+        price_source=seen.quote.source,
+        positions_at=seen.positions.at if seen.positions else None,
+        positions_source=seen.positions.source if seen.positions else "",
+        before=described(position, seen.quote) if position else {},
+        decided_at=request.now,
+        **_of_action(action) | {"amount_sats": gates.spending(request, action)},
+    )
+
+
+def _of_action(action: Action) -> dict[str, Any]:
+    """Return the columns that say what the action is."""
+    distance: Fraction | None = getattr(action, "distance", None)
+    order = getattr(action, "order", None)
+    return {
+        "does": action.does,
+        "why": action.why[:300],
+        "step_id": getattr(action, "step", None),
+        "quantity": order.quantity if order else getattr(action, "quantity", None),
+        "level": getattr(action, "price", None),
+        "distance": None if distance is None else in_places(distance),
+        "client_id": (order.client_id if order else None) or new_label(),
+    }
+
+
+def new_label() -> str:
+    """Return a fresh ASCII label for an order, at most 64 characters (API notes, section 8)."""
+    return f"{_LABEL}{secrets.token_hex(12)}"
+
+
+def _send(intent: _Intent, client: Client) -> Outcome:
+    _move_to_sent(intent.execution)
     try:
-        after = _perform(intent.action, client)
+        done = perform(intent.action, intent.facts.position, client, label=intent.execution.client_id)
     except TransientError as error:
-        _settle(guard, intent, Execution.State.NOT_SENT, error=str(error))
+        _settle(intent, Execution.State.NOT_SENT, error=error)
         raise
-    except RejectedError as error:
-        return _settle(guard, intent, Execution.State.REJECTED, error=str(error))
     except KeyRefusedError as error:
-        guard.account.suspend(str(error))
-        return _settle(guard, intent, Execution.State.REJECTED, error=str(error))
+        intent.automation.account.suspend(str(error))
+        return _settle(intent, Execution.State.REJECTED, error=error)
+    except RejectedError as error:
+        return _settle(intent, Execution.State.REJECTED, error=error)
     except (UnknownOutcomeError, OperatorNeededError) as error:
-        return _settle(guard, intent, Execution.State.UNKNOWN, error=str(error))
-    return _settle(guard, intent, Execution.State.CONFIRMED, after=after)
+        return _settle(intent, Execution.State.UNKNOWN, error=error)
+    return _settle(intent, Execution.State.CONFIRMED, done=done)
 
 
-def _perform(action: Action, client: Client) -> Position | None:
-    """Send the one request; return the position as the exchange shows it afterwards."""
-    match action:
-        case AddMargin(position_id=position_id, amount=amount):
-            return client.add_margin(position_id, amount)
-        case ClosePosition(position_id=position_id):
-            client.close(position_id)
-            return None
-        case never:
-            assert_never(never)
+def _move_to_sent(execution: Execution) -> None:
+    """Write that the request is on its way, without waiting for the disk: it changes no promise."""
+    execution.become(Execution.State.SENT, timezone.now())
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL synchronous_commit = off")
+        execution.save(update_fields=["state"])
 
 
 def _settle(
-    guard: MarginGuard,
-    intent: Intent,
+    intent: _Intent,
     state: Execution.State,
     *,
-    after: Position | None = None,
-    error: str = "",
-) -> str:
-    now = timezone.now()
-    execution = intent.execution
-    execution.state, execution.error = state, error[:500]
-    execution.settled_at = None if state in Execution.UNSETTLED else now
-    if after is not None:
-        execution.margin_after, execution.liquidation_after = after.margin, after.liquidation
+    done: Done | None = None,
+    error: ExchangeError | None = None,
+) -> Outcome:
+    execution, now = intent.execution, timezone.now()
+    execution.become(state, now)
+    if error is not None:
+        execution.error = str(error)[:500]
+        execution.report = _report(intent, str(error), now)
+    if done is not None:
+        execution.position_id = done.opened or execution.position_id
+        execution.quantity = done.quantity or execution.quantity
+        if done.position is not None:
+            execution.after = described(done.position, intent.facts.seen.quote)
     with transaction.atomic():
-        execution.save(
-            update_fields=["state", "error", "settled_at", "margin_after", "liquidation_after"]
-        )
-        confirmed = state == Execution.State.CONFIRMED
-        outcome = journal.EXECUTED if confirmed else state.value
-        _journal(guard, intent, outcome, message=error or intent.action.why, now=now)
-    changes.announce(redis_client(), guard.account_id)
-    logger.info(
-        "execution settled",
-        extra={
-            "account": guard.account_id,
-            "account_name": guard.account.name,
-            "automation": guard.pk,
-            "execution": execution.pk,
-            "state": state.value,
-        },
+        execution.save(update_fields=_SETTLED_FIELDS)
+        remember_step(execution)
+        outcome = journal.EXECUTED if state == Execution.State.CONFIRMED else state.value
+        _journal(intent, outcome, message=_told(intent), now=now)
+    changes.announce(redis_client(), execution.account_id)
+    logger.info("execution settled", extra=_fields(intent) | {"state": state.value})
+    return Outcome(word=state.value, execution=execution)
+
+
+def _told(intent: _Intent) -> str:
+    """Return in a sentence what came of it, the error first where there is one."""
+    execution = intent.execution
+    if execution.follows is not None and execution.state in _LEFT_FLAT:
+        old = execution.follows.position_id
+        return f"{old} is closed and its rest was not opened again, so it is flat: {execution.error}"
+    return execution.error or intent.action.why
+
+
+def _report(intent: _Intent, error: str, now: datetime) -> dict[str, Any]:
+    account = intent.automation.account
+    return {
+        "status": "error",
+        "error": error,
+        "timestamp": now.isoformat(),
+        "automationId": intent.automation.pk,
+        "userId": account.owner_id,
+        "accountId": account.pk,
+        "accountName": account.name,
+    }
+
+
+def _read_back(intent: _Intent, client: Client) -> None:
+    """Store what the exchange shows after the action; a failure to read changes no outcome."""
+    execution = intent.execution
+    try:
+        seen = read(client, Regime(execution.regime), not_before=execution.settled_at)
+        balance = client.account().balance
+    except ExchangeError as error:
+        logger.warning("not read back", extra=_fields(intent) | {"error": str(error)})
+        if isinstance(error, KeyRefusedError):
+            intent.automation.account.suspend(str(error))
+        return
+    position = seen.position(PositionId(execution.position_id))
+    shown = described(position, seen.quote) if position else {}
+    execution.after = {**execution.after, **shown, "balance": balance}
+    with transaction.atomic():
+        execution.save(update_fields=["after"])
+        _journal(intent, journal.READ_BACK, message=intent.action.why, now=timezone.now())
+
+
+def _reopen(closed: _Intent, action: ReducePosition, client: Client) -> Outcome:
+    """Open the rest of a closed trade anew (API notes, 7.1 A); where that fails, stay flat."""
+    position = closed.facts.position
+    assert position is not None
+    price = closed.facts.seen.quote.price
+    rest = rest_of(position, action, price, client_id=new_label())
+    facts = replace(closed.facts, position=None)
+    execution = _execution_after(closed.execution, rest)
+    intent = _Intent(automation=closed.automation, execution=execution, action=rest, facts=facts)
+    with transaction.atomic():
+        request = _request(closed.automation, action, closed.facts, None)
+        refused = gates.thrown(request)
+        if refused is None and not pays_for_itself(position, rest, price):
+            refused = request.refuse("too_little_left", "too little came back for the rest")
+        if refused is not None:
+            told = f"{position.id} is closed and its rest is not opened again, so it is flat"
+            left = replace(refused, message=f"{told}: {refused.message}")
+            hold(closed.automation, left, closed.facts, position.id)
+            return Outcome(word=refused.reason)
+        execution.save(force_insert=True)
+        _journal(intent, journal.INTENDED, message=rest.why, now=execution.decided_at)
+    try:
+        outcome = _send(intent, client)
+    except TransientError:
+        # Not sent, and not tried again: the market moved on, and flat is the safe side.
+        outcome = Outcome(word=Execution.State.NOT_SENT, execution=execution)
+    if outcome.word == Execution.State.CONFIRMED:
+        follow(closed.execution, PositionId(execution.position_id))
+        _read_back(intent, client)
+    return outcome
+
+
+def _execution_after(closed: Execution, rest: OpenPosition) -> Execution:
+    """Return its intent; under the closed trade's id, and so its lock, until it has one of its own."""
+    now = timezone.now()
+    return Execution(
+        account_id=closed.account_id,
+        automation_id=closed.automation_id,
+        follows=closed,
+        position_id=closed.position_id,
+        regime=closed.regime,
+        origin=closed.origin,
+        price=closed.price,
+        price_at=closed.price_at,
+        price_source=closed.price_source,
+        decided_at=now,
+        **_of_action(rest) | {"step_id": closed.step_id},
     )
-    return state.value
 
 
-def _journal(guard: MarginGuard, intent: Intent, outcome: str, *, message: str, now: datetime) -> None:
+def _journal(intent: _Intent, outcome: str, *, message: str, now: datetime) -> None:
     execution = intent.execution
     journal.record(
-        guard,
+        intent.automation,
         outcome,
         message=message,
         data={
             **intent.facts.as_data(),
             "action": execution.does,
             "amount": execution.amount_sats,
+            "quantity": execution.quantity,
+            "level": None if execution.level is None else plain(execution.level),
             "executionId": execution.pk,
-            "marginAfter": execution.margin_after,
-            "liquidationAfter": str(execution.liquidation_after)
-            if execution.liquidation_after
-            else None,
+            "after": execution.after,
         },
         now=now,
         position_id=execution.position_id,
@@ -252,11 +375,11 @@ def _journal(guard: MarginGuard, intent: Intent, outcome: str, *, message: str, 
     )
 
 
-def _named(action: Action) -> Execution.Does:
-    match action:
-        case AddMargin():
-            return Execution.Does.ADD_MARGIN
-        case ClosePosition():
-            return Execution.Does.CLOSE_POSITION
-        case never:
-            assert_never(never)
+def _fields(intent: _Intent) -> dict[str, Any]:
+    account = intent.automation.account
+    return {
+        "account": account.pk,
+        "account_name": account.name,
+        "automation": intent.automation.pk,
+        "execution": intent.execution.pk,
+    }

@@ -1,20 +1,24 @@
-"""Writing the journal: what happened, in one shape, and no refusal twice in a row."""
+"""Writing the journal: one shape, one chain for each account, and no refusal twice in a row."""
 
 from datetime import datetime
 from typing import Any, Final
 
+from django.db import connection
+
 from accounts.models import Account
-from automations.models import Execution, JournalEntry, MarginGuard
+from automations.models import Automation, Execution, JournalChain, JournalEntry
 
 INTENDED: Final = "intended"
 EXECUTED: Final = "executed"
+READ_BACK: Final = "read_back"
+"""What the exchange shows after an action: position and balance."""
 RECONCILED: Final = "reconciled"
 HELD: Final = "held"
 """The rule wanted to act, and a gate refused."""
 
 
 def record(
-    guard: MarginGuard,
+    automation: Automation,
     outcome: str,
     *,
     message: str,
@@ -23,25 +27,54 @@ def record(
     position_id: str,
     execution: Execution | None = None,
 ) -> JournalEntry:
-    """Add one entry; its event is the automation's kind and the outcome: `margin_guard_executed`."""
-    return JournalEntry.objects.create(
-        event=f"{guard.KIND}_{outcome}",
-        account=guard.account,
-        automation=guard,
+    """Add one entry; its event is the automation's kind and the outcome: `margin_guard_executed`.
+
+    Must run inside a transaction.
+    """
+    entry = JournalEntry(
+        event=f"{automation.KIND}_{outcome}",
+        account_id=automation.account_id,
+        automation_id=automation.pk,
         execution=execution,
         position_id=position_id,
-        type=guard.KIND,
+        type=automation.KIND,
         message=message[:500],
         data={"positionId": position_id, **data},
         timestamp=now,
     )
+    append(entry)
+    return entry
+
+
+def append(entry: JournalEntry) -> None:
+    """Seal an entry to the end of its account's chain and write it down.
+
+    Must run inside a transaction: the account's row is locked, so that its chain never forks.
+    """
+    lock_chain(entry.account_id)
+    chain, _ = JournalChain.objects.get_or_create(account_id=entry.account_id)
+    entry.previous_hash = chain.newest_hash
+    entry.hash = entry.computed_hash()
+    entry.save(force_insert=True)
+    chain.newest_hash, chain.length = entry.hash, chain.length + 1
+    chain.save(update_fields=["newest_hash", "length"])
+
+
+def lock_chain(account_id: int) -> None:
+    """Let nobody else write to the account's journal before this transaction ends."""
+    assert connection.in_atomic_block
+    # Not its key: what only refers to the account can be added meanwhile.
+    Account.objects.select_for_update(no_key=True).only("pk").get(pk=account_id)
 
 
 def record_about(
     account: Account, event: str, *, message: str, now: datetime, data: dict[str, Any] | None = None
 ) -> JournalEntry:
-    """Add one entry about an account as a whole, such as a fallback of its stream."""
-    return JournalEntry.objects.create(
+    """Add one entry about an account as a whole, such as a fallback of its stream.
+
+    Must run inside a transaction.
+    """
+    entry = JournalEntry(
         event=event,
         account=account,
         type="account",
@@ -49,10 +82,12 @@ def record_about(
         data=data or {},
         timestamp=now,
     )
+    append(entry)
+    return entry
 
 
 def record_held(
-    guard: MarginGuard,
+    automation: Automation,
     *,
     reason: str,
     message: str,
@@ -64,11 +99,11 @@ def record_held(
 
     A price that stays beyond a trigger brings the same refusal every few seconds; one entry tells it.
     """
-    newest = JournalEntry.objects.filter(automation=guard, position_id=position_id).first()
-    if newest and newest.event == f"{guard.KIND}_{HELD}" and newest.data.get("reason") == reason:
+    newest = JournalEntry.objects.filter(automation=automation, position_id=position_id).first()
+    if newest and newest.event == f"{automation.KIND}_{HELD}" and newest.data.get("reason") == reason:
         return
     record(
-        guard,
+        automation,
         HELD,
         message=message,
         data={"reason": reason, **data},

@@ -6,18 +6,25 @@ from contextlib import contextmanager
 
 from django.db import InterfaceError, OperationalError, connection
 
-from exchange.position import PositionId
+from exchange.position import CROSS, PositionId
+
+
+def lock_name(account_id: int, automation_id: int, position_id: PositionId | None) -> str:
+    """Return what at most one worker may hold: a position, or an entry that has none yet."""
+    if position_id is None:
+        return f"entry {automation_id}"
+    return f"cross of {account_id}" if position_id == CROSS else position_id
 
 
 @contextmanager
-def position_lock(position_id: PositionId) -> Iterator[bool]:
-    """Yield True while this process alone may act on the position, False where another one does.
+def position_lock(name: str) -> Iterator[bool]:
+    """Yield True while this process alone may act under `name`, False where another one does.
 
     A PostgreSQL advisory lock of the session rather than a lease in a row: it is free the moment its
     holder dies, and a holder that merely hangs never has to share it. It needs a database connection
     that is not pooled per transaction.
     """
-    key = int.from_bytes(hashlib.blake2b(position_id.encode(), digest_size=8).digest(), signed=True)
+    key = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), signed=True)
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s)", [key])
         mine = bool(cursor.fetchone()[0])

@@ -14,6 +14,17 @@ class Verdict(StrEnum):
     """Somebody else changed the position meanwhile."""
 
 
+def of_presence(*, found: bool, may_arrive: bool) -> Verdict:
+    """Judge a write that leaves something to be found, and nothing where it did not happen.
+
+    A position that no longer runs after a close, an order under our label, a transfer of the amount,
+    an exit at the wanted level.
+    """
+    if found:
+        return Verdict.HAPPENED
+    return Verdict.OPEN if may_arrive else Verdict.DID_NOT
+
+
 def of_added_margin(
     *, amount: Sats, before: Sats, now: Sats, funding_paid: int, may_arrive: bool
 ) -> Verdict:
@@ -30,8 +41,25 @@ def of_added_margin(
     return Verdict.DID_NOT if now == unchanged else Verdict.CANNOT_BE_TOLD
 
 
-def of_close(*, runs: bool, may_arrive: bool) -> Verdict:
-    """Judge a close by whether the position still runs."""
-    if not runs:
+def of_deposit(
+    *,
+    amount: Sats,
+    before: Sats,
+    now: Sats | None,
+    funding_paid: int,
+    transferred: bool,
+    may_arrive: bool,
+) -> Verdict:
+    """Judge a deposit to the cross margin by the margin before it and now, then by the transfers.
+
+    `now` is None where somebody traded meanwhile, so that the two do not compare; funding moves this
+    margin either way (6.12). `transferred` says whether the exchange lists any transfer of the amount
+    since a while before: none proves that nothing happened, one may be an earlier deposit of as much.
+    """
+    if now == before - funding_paid + amount:
         return Verdict.HAPPENED
-    return Verdict.OPEN if may_arrive else Verdict.DID_NOT
+    if may_arrive:
+        return Verdict.OPEN
+    if now == before - funding_paid or not transferred:
+        return Verdict.DID_NOT
+    return Verdict.CANNOT_BE_TOLD

@@ -1,24 +1,31 @@
 """Settling what was left open: executions whose answer never came, or was never recorded."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from decimal import Decimal
+from itertools import chain
+from typing import Any, Final
 
 from django.db import transaction
 from django.utils import timezone
 
 from accounts.crypto import SealBrokenError
-from accounts.gateway import client_for
+from accounts.gateway import client_for, server_clock
 from automations import journal, proof
-from automations.locking import position_lock
+from automations.locking import lock_name, position_lock
 from automations.models import Execution
+from automations.models.kinds import typed
 from automations.proof import Verdict
+from automations.reading import plain
+from automations.remembering import follow, remember_step
 from exchange.client import Client
+from exchange.config import Network
 from exchange.errors import ExchangeError
-from exchange.money import Sats
+from exchange.money import Sats, UsdPerBtc
 from exchange.paging import Span
-from exchange.position import PositionId
+from exchange.position import Position, PositionId, Regime
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +39,7 @@ _STATE_BY: Final = {
     Verdict.DID_NOT: Execution.State.NOT_APPLIED,
     Verdict.CANNOT_BE_TOLD: Execution.State.QUARANTINED,
 }
+_DOES: Final = Execution.Does
 
 
 def settle(execution: Execution, client: Client, now: datetime) -> None:
@@ -42,22 +50,39 @@ def settle(execution: Execution, client: Client, now: datetime) -> None:
     Raises:
         ExchangeError: the exchange could not be read; the execution stays as it is.
     """
-    verdict = _judge(execution, client, may_arrive=now < execution.decided_at + ARRIVES_WITHIN)
+    may_arrive = now < execution.decided_at + ARRIVES_WITHIN
+    judge = _judge_cross if execution.regime == Regime.CROSS else _judge_isolated
+    verdict = judge(execution, client, may_arrive=may_arrive)
     state = _STATE_BY.get(verdict)
     if state is None:
         return
-    execution.state, execution.settled_at = state, timezone.now()
+    settled_at = timezone.now()
+    execution.become(state, settled_at)
     with transaction.atomic():
-        execution.save(update_fields=["state", "settled_at"])
+        execution.save(update_fields=["state", "settled_at", "position_id"])
+        remember_step(execution)
+        if execution.follows is not None and state == Execution.State.CONFIRMED:
+            follow(execution.follows, PositionId(execution.position_id))
         journal.record(
-            execution.automation.marginguard,
+            typed(execution.automation),
             journal.RECONCILED,
-            message=f"{execution.get_does_display()} without an answer: it {verdict}",
-            data={"executionId": execution.pk, "state": state.value},
-            now=execution.settled_at,
+            message=f"{execution.get_does_display()} without an answer: it {verdict}{_flat(execution)}",
+            data={"action": execution.does, "executionId": execution.pk, "state": state.value},
+            now=settled_at,
             position_id=execution.position_id,
             execution=execution,
         )
+    logger.info("execution settled by proof", extra=_fields(execution) | {"state": state.value})
+
+
+def _flat(execution: Execution) -> str:
+    """Return what else is to be said where a reduction ended with nothing open."""
+    happened = execution.state == Execution.State.CONFIRMED
+    if execution.does == _DOES.REDUCE_POSITION and execution.regime == Regime.ISOLATED and happened:
+        return "; its rest was not opened again, so it is flat"
+    if execution.follows is not None and not happened:
+        return f"; {execution.follows.position_id} was closed before, so it may be flat"
+    return ""
 
 
 def settle_all() -> list[Execution]:
@@ -67,8 +92,11 @@ def settle_all() -> list[Execution]:
     logged and left to the next time.
     """
     settled = []
-    for execution in Execution.objects.unsettled().select_related("account"):
-        with position_lock(PositionId(execution.position_id)) as mine:
+    for execution in Execution.objects.unsettled().select_related("account", "automation"):
+        name = lock_name(
+            execution.account_id, execution.automation_id, PositionId(execution.position_id) or None
+        )
+        with position_lock(name) as mine:
             if not mine:
                 continue
             execution.refresh_from_db()  # its worker may have settled it since
@@ -81,41 +109,132 @@ def _settled(execution: Execution) -> bool:
     try:
         settle(execution, client_for(execution.account), timezone.now())
     except (ExchangeError, SealBrokenError) as error:
-        extra = {"execution": execution.pk, "account": execution.account_id, "error": str(error)}
-        logger.warning("execution not settled", extra=extra)
+        logger.warning("execution not settled", extra=_fields(execution) | {"error": str(error)})
     return execution.state not in Execution.UNSETTLED
 
 
-def _judge(execution: Execution, client: Client, *, may_arrive: bool) -> Verdict:
-    shown = _shown(execution, client)
-    if execution.does == Execution.Does.CLOSE_POSITION:
-        return proof.of_close(runs=shown is None or shown.runs, may_arrive=may_arrive)
-    if shown is None:
-        return Verdict.OPEN if may_arrive else Verdict.CANNOT_BE_TOLD
-    return proof.of_added_margin(
-        amount=Sats(execution.amount_sats or 0),
-        before=Sats(execution.margin_before),
-        now=shown.margin,
-        funding_paid=shown.funding_fees - execution.funding_before,
-        may_arrive=may_arrive and shown.runs,
-    )
+def _fields(execution: Execution) -> dict[str, Any]:
+    return {
+        "account": execution.account_id,
+        "account_name": execution.account.name,
+        "automation": execution.automation_id,
+        "execution": execution.pk,
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shown:
-    """The position as the exchange shows it now."""
+    """A trade as the exchange shows it now."""
 
     runs: bool
     margin: Sats
     funding_fees: Sats
+    stoploss: UsdPerBtc | None = None
+    takeprofit: UsdPerBtc | None = None
+    trailing: Decimal | None = None
+
+
+def _judge_isolated(execution: Execution, client: Client, *, may_arrive: bool) -> Verdict:
+    if execution.does == _DOES.OPEN_POSITION:
+        opened = _labelled(execution, _isolated_labels(execution, client))
+        return proof.of_presence(found=opened, may_arrive=may_arrive)
+    shown = _shown(execution, client)
+    if execution.does in {_DOES.CLOSE_POSITION, _DOES.REDUCE_POSITION}:
+        gone = shown is not None and not shown.runs
+        return proof.of_presence(found=gone, may_arrive=may_arrive)
+    if shown is None:
+        return Verdict.OPEN if may_arrive else Verdict.CANNOT_BE_TOLD
+    if execution.does == _DOES.ADD_MARGIN:
+        return proof.of_added_margin(
+            amount=Sats(execution.amount_sats or 0),
+            before=Sats(execution.before["margin"]),
+            now=shown.margin,
+            funding_paid=shown.funding_fees - execution.before["fundingFees"],
+            may_arrive=may_arrive and shown.runs,
+        )
+    return _judge_exit(execution, shown, may_arrive=may_arrive)
+
+
+def _judge_exit(execution: Execution, shown: _Shown, *, may_arrive: bool) -> Verdict:
+    if not shown.runs:
+        return Verdict.CANNOT_BE_TOLD
+    match execution.does:
+        case _DOES.SET_STOPLOSS:
+            found = shown.stoploss == execution.level
+        case _DOES.SET_TAKEPROFIT:
+            found = shown.takeprofit == execution.level
+        case _:
+            found = shown.trailing == execution.distance
+    return proof.of_presence(found=found, may_arrive=may_arrive)
+
+
+def _judge_cross(execution: Execution, client: Client, *, may_arrive: bool) -> Verdict:
+    position = client.rest.cross.position().running()
+    since = _since(execution)
+    if execution.does == _DOES.ADD_MARGIN:
+        transfers = client.rest.cross.transfers(since)
+        return proof.of_deposit(
+            amount=Sats(execution.amount_sats or 0),
+            before=Sats(execution.before["margin"]),
+            now=position.margin if position and _is_as_before(position, execution) else None,
+            funding_paid=position.funding_fees - execution.before["fundingFees"] if position else 0,
+            transferred=any(transfer.amount == execution.amount_sats for transfer in transfers),
+            may_arrive=may_arrive,
+        )
+    if execution.does == _DOES.CLOSE_POSITION:
+        return proof.of_presence(found=position is None, may_arrive=may_arrive)
+    orders = chain(client.rest.cross.open_orders(), client.rest.cross.filled_orders(since))
+    found = _labelled(execution, ((order.client_id, str(order.id)) for order in orders))
+    return proof.of_presence(found=found, may_arrive=may_arrive)
+
+
+def _is_as_before(position: Position, execution: Execution) -> bool:
+    """Whether nobody traded on the cross position since: only then do its margins compare."""
+    size = (execution.before["quantity"], execution.before["entry"])
+    return (position.quantity, plain(position.entry)) == size
+
+
+def _since(execution: Execution) -> Span:
+    """Return the time since a while before the execution, by the exchange's own clock."""
+    offset = timedelta(milliseconds=server_clock(Network(execution.account.network)).offset_ms)
+    return Span(since=execution.decided_at + offset - _BACK)
+
+
+def _labelled(execution: Execution, orders: Iterable[tuple[str | None, str]]) -> bool:
+    """Whether an order bears the execution's label; takes over the id of one that was opened."""
+    for label, order_id in orders:
+        if label == execution.client_id:
+            if execution.does == _DOES.OPEN_POSITION:
+                execution.position_id = order_id
+            return True
+    return False
+
+
+def _isolated_labels(execution: Execution, client: Client) -> Iterable[tuple[str | None, str]]:
+    """Return label and id of every trade that the execution may have opened, whatever became of it."""
+    running = client.rest.running_trades()
+    since = _since(execution)  # after the first answer: it told the exchange's time
+    return chain(
+        ((trade.client_id, str(trade.id)) for trade in running),
+        ((trade.client_id, str(trade.id)) for trade in client.open_trades()),
+        ((trade.client_id, str(trade.id)) for trade in client.closed_trades(since)),
+        ((trade.client_id, str(trade.id)) for trade in client.canceled_trades(since)),
+    )
 
 
 def _shown(execution: Execution, client: Client) -> _Shown | None:
-    """Return the position, running or closed; None where the exchange shows neither."""
+    """Return the trade, running or closed; None where the exchange shows neither."""
     for position in client.rest.running_trades():
         if position.id == execution.position_id:
-            return _Shown(runs=True, margin=position.margin, funding_fees=position.funding_fees)
-    for trade in client.closed_trades(Span(since=execution.decided_at - _BACK)):
+            return _Shown(
+                runs=True,
+                margin=position.margin,
+                funding_fees=position.funding_fees,
+                stoploss=position.stoploss,
+                takeprofit=position.takeprofit,
+                trailing=position.trailing,
+            )
+    for trade in client.closed_trades(_since(execution)):
         if trade.id == execution.position_id:
             return _Shown(runs=False, margin=trade.margin, funding_fees=trade.funding_fees)
     return None

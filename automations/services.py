@@ -1,125 +1,233 @@
-"""The use cases: act on one position, and find every position on which to act."""
+"""The use cases: act on a position, open an entry, and find everything on which to act."""
 
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import groupby
 from operator import attrgetter
+from typing import Any, Final, cast
 
-from django.conf import settings
 from django.utils import timezone
 
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for
 from automations import executing, reconciling
-from automations.executing import Facts, Refusal, Seen
-from automations.locking import position_lock
-from automations.models import Execution, MarginGuard
-from automations.rules import margin_guard
+from automations.executing import Cause, Facts
+from automations.locking import lock_name, position_lock
+from automations.models import AutoEntry, Automation, Execution, MarginGuard
+from automations.models.kinds import Kind, OnPosition, find
+from automations.reading import Seen, plain, read, read_price
+from automations.remembering import forget_returned, memories_of, memory_of, told_already
 from automations.rules.actions import Hold
-from exchange.client import Client, Snapshot
-from exchange.errors import ExchangeError
-from exchange.position import PositionId
+from automations.rules.memory import NOTHING
+from exchange.client import Client
+from exchange.errors import ExchangeError, KeyRefusedError
+from exchange.position import PositionId, Regime
 
 logger = logging.getLogger(__name__)
 
+EXPIRED: Final = "expired"
+OPENED_ENOUGH: Final = "opened as often as it may"
 
-def act(guard_id: int, position_id: PositionId, seen: Seen) -> str:
-    """Decide anew about one position and carry the decision out; return in a word what came of it.
+
+def act(automation_id: int, position_id: PositionId | None, cause: Cause) -> dict[str, Any]:
+    """Decide anew and carry the decision out; return what came of it.
 
     Whoever calls says only "look now"; it may be called any number of times, at once or late.
 
     Raises:
         ExchangeError: the exchange could not be read, or a write was surely not sent.
     """
-    with position_lock(position_id) as mine:
+    automation = find(automation_id, acting=True)
+    if automation is None:
+        return _word("disabled, or its account may not act")
+    name = lock_name(automation.account_id, automation.pk, position_id)
+    with position_lock(name) as mine:
         if not mine:
-            return "another worker has this position"
-        guard = MarginGuard.objects.acting().filter(pk=guard_id).first()
-        if guard is None:
-            return "disabled, or its account may not act"
-        latest = Execution.objects.filter(position_id=position_id).first()
-        client = client_for(guard.account)
-        if latest and latest.state in Execution.UNSETTLED:
-            reconciling.settle(latest, client, timezone.now())
-            if latest.state in Execution.UNSETTLED:
-                return "an earlier action is not settled yet"
-        facts = _facts(client, position_id, seen, latest)
-        return _decide_and_act(guard, facts, client) if facts else "the position is gone"
+            return _word("another worker has it")
+        try:
+            return _look(automation, position_id, cause)
+        except KeyRefusedError as error:
+            automation.account.suspend(str(error))
+            raise
 
 
-def _facts(
-    client: Client, position_id: PositionId, seen: Seen, latest: Execution | None
-) -> Facts | None:
-    """Read price and position, neither older than its limit nor the position than our last action."""
-    snapshot = client.snapshot(
-        settings.DATA_MAX_AGE_S, not_before=latest.settled_at if latest else None
-    )
-    for position in snapshot.positions.positions:
-        if position.id == position_id:
-            return Facts(position=position, snapshot=snapshot, seen=seen)
+def _look(automation: Kind, position_id: PositionId | None, cause: Cause) -> dict[str, Any]:
+    client = client_for(automation.account)
+    latest = latest_on(automation, position_id)
+    if latest and not _is_settled(latest, client):
+        return _word("an earlier action is not settled yet")
+    if isinstance(automation, AutoEntry):
+        return _enter(automation, cause, client)
+    assert position_id is not None
+    return _word(_act_on(automation, position_id, cause, client, latest))
+
+
+def latest_on(automation: Automation, position_id: PositionId | None) -> Execution | None:
+    """Return the newest execution on the position, whoever asked for it."""
+    if position_id is None:
+        return Execution.objects.filter(automation_id=automation.pk).first()
+    return Execution.objects.filter(account_id=automation.account_id, position_id=position_id).first()
+
+
+def _is_settled(execution: Execution, client: Client) -> bool:
+    if execution.state in Execution.UNSETTLED:
+        reconciling.settle(execution, client, timezone.now())
+    return execution.state not in Execution.UNSETTLED
+
+
+def _act_on(
+    automation: OnPosition,
+    position_id: PositionId,
+    cause: Cause,
+    client: Client,
+    latest: Execution | None,
+) -> str:
+    # Nothing is decided on positions from before our own last action on them.
+    not_before = latest.settled_at if latest else None
+    seen = read(client, Regime(automation.regime), not_before=not_before)
+    position = seen.position(position_id)
+    if position is None:
+        return "the position is gone"
+    rule = automation.rule(position_id)
+    if not rule.covers(position):
+        return "the position is none of its"
+    memory = memory_of(automation, position_id)
+    if isinstance(automation, MarginGuard) and memory.spent:
+        still = automation.rule(position_id).still_spent(position, seen.quote.price, memory)
+        forget_returned(automation, position, still)
+    decision = rule.decide(position, seen.quote.price, memory)
+    if isinstance(decision, Hold):
+        return decision.reason
+    if told_already(automation, decision):
+        return "its shadow wrote that down already"
+    facts = Facts(seen=seen, cause=cause, position=position)
+    return executing.carry_out(automation, decision, facts, client).word
+
+
+def _enter(entry: AutoEntry, cause: Cause, client: Client) -> dict[str, Any]:
+    """Open the entry's trade if its price came; the answer is `pending`, `completed`, or a word."""
+    over = _is_over(entry)
+    if over is not None:
+        return _word(over)
+    seen = read_price(client)
+    facts = Facts(seen=seen, cause=cause)
+    decision = entry.rule().decide(seen.quote.price, client_id=executing.new_label())
+    if isinstance(decision, Hold):
+        return pending(entry, seen, decision)
+    outcome = executing.carry_out(entry, decision, facts, client)
+    if outcome.execution is None or outcome.word != Execution.State.CONFIRMED:
+        return _word(outcome.word)
+    _is_over(entry)  # disarms it where this was the last time
+    return {
+        "status": "completed",
+        "tradeId": outcome.execution.position_id,
+        "side": entry.side,
+        "quantity": outcome.execution.quantity,
+        "leverage": plain(entry.leverage),
+        "market": entry.market,
+    }
+
+
+def pending(entry: AutoEntry, seen: Seen, held: Hold) -> dict[str, Any]:
+    """Return the answer of an entry whose price has not come."""
+    return {
+        "status": "pending",
+        "reason": held.reason,
+        "currentPrice": plain(seen.quote.price),
+        "triggerPrice": None if entry.trigger_price is None else plain(entry.trigger_price),
+    }
+
+
+def _is_over(entry: AutoEntry) -> str | None:
+    """Return why the entry opens nothing more, or not yet; one that is done for good is disarmed."""
+    word = over(entry)
+    if word in {EXPIRED, OPENED_ENOUGH}:
+        _disarm(entry)
+    return word
+
+
+def over(entry: AutoEntry) -> str | None:
+    """Return why the entry opens nothing more, or not yet; None: it may."""
+    now = timezone.now()
+    if entry.expires_at is not None and entry.expires_at <= now:
+        return EXPIRED
+    done = Execution.objects.filter(automation=entry).spending().as_seen_by(entry)
+    if done.count() >= entry.most_times:
+        return OPENED_ENOUGH
+    newest = done.first()
+    if newest and newest.settled_at and newest.settled_at + timedelta(seconds=entry.pause_s) > now:
+        return "pausing"
     return None
 
 
-def _decide_and_act(guard: MarginGuard, facts: Facts, client: Client) -> str:
-    now = timezone.now()
-    decision = margin_guard.decide(facts.position, facts.price, guard.config())
-    if isinstance(decision, Hold):
-        return decision.reason
-    ready_at = _ready_at(guard, facts.position.id)
-    if ready_at and now < ready_at:
-        refusal = Refusal(
-            reason="cooldown", message=f"{decision.why}, but the guard rests after its last action"
-        )
-        executing.hold(guard, refusal, facts, now)
-        return refusal.reason
-    return executing.carry_out(guard, decision, facts, client, now)
+def _disarm(entry: AutoEntry) -> None:
+    AutoEntry.objects.filter(pk=entry.pk).update(enabled=False)
 
 
-def _ready_at(guard: MarginGuard, position_id: PositionId) -> datetime | None:
-    last = (
-        Execution.objects.filter(automation=guard, position_id=position_id)
-        .exclude(state__in=[Execution.State.NOT_SENT, Execution.State.NOT_APPLIED])
-        .first()
-    )
-    if last is None or last.settled_at is None:
-        return None
-    return last.settled_at + timedelta(seconds=guard.cooldown_s)
+def _word(word: str) -> dict[str, Any]:
+    return {"status": word}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
-    """A guard whose rule would act on a position now."""
+    """An automation whose rule would act now, on a position or, for an entry, on none."""
 
-    guard_id: int
-    position_id: PositionId
+    automation_id: int
+    position_id: PositionId | None
 
 
-def due() -> Iterator[Due]:
-    """Weigh every guard of every acting account; yield what must be looked at.
+def due(kind: type[Kind]) -> Iterator[Due]:
+    """Weigh every automation of a kind; yield what must be looked at.
 
-    One snapshot per account. An account that cannot be read is logged and left to the next sweep; it
-    holds up no other.
+    One reading per account and regime. An account that cannot be read is logged and left to the next
+    sweep; it holds up no other.
     """
-    guards = MarginGuard.objects.acting().order_by("account_id")
-    for account, of_account in groupby(guards, key=attrgetter("account")):
+    acting = cast("Iterable[Kind]", kind.acting())
+    by_reading = attrgetter("account_id", "regime")
+    for (_, regime), group in groupby(sorted(acting, key=by_reading), key=by_reading):
+        automations = list(group)
+        account = automations[0].account
         try:
-            snapshot = client_for(account).snapshot(settings.DATA_MAX_AGE_S)
-            found = list(_due_of(of_account, snapshot))
-        except (ExchangeError, SealBrokenError, ValueError) as error:
-            logger.warning(
-                "account not swept",
-                extra={"account": account.pk, "account_name": account.name, "error": str(error)},
-            )
+            client = client_for(account)
+            seen = read_price(client) if kind is AutoEntry else read(client, Regime(regime))
+        except (ExchangeError, SealBrokenError) as error:
+            extra = {"account": account.pk, "account_name": account.name, "error": str(error)}
+            logger.warning("account not swept", extra=extra)
+            if isinstance(error, KeyRefusedError):
+                account.suspend(str(error))
             continue
-        yield from found
+        for automation in automations:
+            yield from _due_or_said(automation, seen)
 
 
-def _due_of(guards: Iterable[MarginGuard], snapshot: Snapshot) -> Iterator[Due]:
-    price = snapshot.quote.price
-    for guard in guards:
-        config = guard.config()
-        for position in snapshot.positions.positions:
-            if not isinstance(margin_guard.decide(position, price, config), Hold):
-                yield Due(guard_id=guard.pk, position_id=position.id)
+def _due_or_said(automation: Kind, seen: Seen) -> Iterator[Due]:
+    """Yield what is due; an automation whose numbers contradict each other holds up no other."""
+    try:
+        yield from _due_of(automation, seen)
+    except ValueError as fault:
+        extra = {
+            "automation": automation.pk,
+            "account": automation.account_id,
+            "account_name": automation.account.name,
+            "error": str(fault),
+        }
+        logger.error("automation cannot be used", extra=extra)
+
+
+def _due_of(automation: Kind, seen: Seen) -> Iterator[Due]:
+    price = seen.quote.price
+    if isinstance(automation, AutoEntry):
+        if _is_over(automation) is None and not isinstance(automation.rule().decide(price), Hold):
+            yield Due(automation_id=automation.pk, position_id=None)
+        return
+    memories = memories_of(automation)
+    for position in seen.positions.positions if seen.positions else ():
+        rule, memory = automation.rule(position.id), memories.get(position.id, NOTHING)
+        # A spent step whose danger drew back is looked at too, so that it may act again.
+        may_return = isinstance(automation, MarginGuard) and bool(memory.spent)
+        if rule.covers(position) and (
+            may_return or not isinstance(rule.decide(position, price, memory), Hold)
+        ):
+            yield Due(automation_id=automation.pk, position_id=position.id)

@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Final
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 from kombu.exceptions import OperationalError as QueueError
 from redis.exceptions import RedisError
@@ -30,9 +30,10 @@ from accounts.gateway import (
     stream_caps,
 )
 from accounts.models import Account
-from automations import changes, counting, journal, tasks
+from automations import changes, counting, journal, planning, tasks
 from automations.market import Market
-from automations.models import MarginGuard
+from automations.models.kinds import Kind
+from automations.reading import read_all
 from automations.triggers import Trigger
 from automations.watching import Watch, Watched
 from exchange.config import Network
@@ -40,6 +41,7 @@ from exchange.errors import ExchangeError
 from exchange.market import Quote
 from exchange.pool import Member, SessionPool
 from exchange.position import PositionsSnapshot
+from exchange.topics import CROSS_POSITION, ISOLATED_TRADES
 
 logger = logging.getLogger(__name__)
 
@@ -134,7 +136,8 @@ class Streaming:
             for account in Account.objects.filter(pk=told.account_id):  # none where it was deleted
                 if told.event == _REFUSED:
                     account.suspend(told.why)
-                journal.record_about(account, told.event, message=told.why, now=timezone.now())
+                with transaction.atomic():
+                    journal.record_about(account, told.event, message=told.why, now=timezone.now())
             counting.count(redis_client(), told.event, told.account_id)
             extra = {"account": told.account_id, "why": told.why}
             logger.warning(told.event, extra=extra)
@@ -160,7 +163,9 @@ class Streaming:
         if watched.network not in self._markets:
             self._open(watched.network)
         crossing = self._markets[watched.network].crossing
-        self._watches[watched.account_id] = Watch(watched, crossing, live=live_view())
+        watch = Watch(watched, crossing, live=live_view())
+        self._watches[watched.account_id] = watch
+        watch.change(watched)  # entries need no position to wait for
         self._pools[watched.network].follow(_member(watched))
         logger.info("watching", extra={"account": watched.account_id, "account_name": watched.name})
 
@@ -227,34 +232,43 @@ class Streaming:
 
 
 def _member(watched: Watched) -> Member:
+    if not watched.looks_at_cross:
+        return Member(
+            account_id=watched.account_id,
+            credentials=watched.credentials,
+            read=watched.client.rest.positions,
+        )
     return Member(
         account_id=watched.account_id,
         credentials=watched.credentials,
-        read=watched.client.rest.positions,
+        read=lambda: read_all(watched.client),
+        topics=(ISOLATED_TRADES, CROSS_POSITION),
     )
 
 
 def watched_accounts() -> list[Watched]:
-    """Return every account with an acting guard; one that cannot be opened is left out and logged."""
-    guards = MarginGuard.objects.acting().order_by("account_id", "pk")
+    """Return every account with an automation switched on; one that cannot be opened is left out."""
+    by_account = attrgetter("account_id")
     found = []
-    for account, of_account in groupby(guards, key=attrgetter("account")):
+    for _, group in groupby(sorted(planning.acting(), key=by_account), key=by_account):
+        of_account = list(group)
+        account = of_account[0].account
         try:
             found.append(_watched(account, of_account))
-        except (ExchangeError, SealBrokenError, ValueError) as error:
+        except (ExchangeError, SealBrokenError) as error:
             extra = {"account": account.pk, "account_name": account.name, "error": str(error)}
             logger.error("account cannot be watched", extra=extra)
     return found
 
 
-def _watched(account: Account, guards: Iterable[MarginGuard]) -> Watched:
+def _watched(account: Account, automations: Iterable[Kind]) -> Watched:
     return Watched(
         account_id=account.pk,
         name=account.name,
         network=Network(account.network),
         client=client_for(account),
         credentials=account.credentials(),
-        guards=tuple((guard.pk, guard.config()) for guard in guards),
+        plans=planning.plans_of(automations),
     )
 
 
@@ -265,7 +279,7 @@ def fire(trigger: Trigger, tick: Quote) -> None:
     trigger again, and the sweep looks without one.
     """
     try:
-        tasks.act.delay(trigger.automation_id, trigger.position_id, tasks.tick_as_json(tick))
+        tasks.send(trigger.automation_id, trigger.position_id, urgent=trigger.urgent, tick=tick)
     except QueueError as error:
         extra = {"automation": trigger.automation_id, "position": trigger.position_id}
         logger.error("trigger not sent", extra={**extra, "why": str(error)})

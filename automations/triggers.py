@@ -27,11 +27,14 @@ class Level:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trigger:
-    """At this level, look at this position with this automation."""
+    """At this level, look with this automation."""
 
     account_id: int
     automation_id: int
-    position_id: PositionId
+    position_id: PositionId | None
+    """None for an entry, which has none yet."""
+    urgent: bool = False
+    """Whether it saves a position from liquidation, and must not wait behind anything else."""
     level: Level
 
 

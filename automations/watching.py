@@ -1,33 +1,37 @@
-"""One watched account: what guards it, its positions as last read, and its armed triggers."""
+"""One watched account: its plans, its positions as last read, and its armed triggers."""
 
 import threading
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from automations.crossing import Crossing
-from automations.rules import margin_guard
-from automations.rules.margin_guard import GuardConfig
-from automations.triggers import Trigger
+from automations.planning import EntryPlan, Plan, PositionPlan
+from automations.triggers import Level, Trigger
 from exchange.auth import Credentials
 from exchange.client import Client
 from exchange.config import Network
 from exchange.live import LiveView
 from exchange.money import Exact
-from exchange.position import PositionsSnapshot
+from exchange.position import Position, PositionId, PositionsSnapshot, Regime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """One account with its guards, as last read from the database."""
+    """One account with its automations, as last read from the database."""
 
     account_id: int
     name: str
     network: Network
     client: Client
     credentials: Credentials
-    guards: tuple[tuple[int, GuardConfig], ...]
-    """Id and configuration of each."""
+    plans: tuple[Plan, ...]
+
+    @property
+    def looks_at_cross(self) -> bool:
+        return any(
+            isinstance(plan, PositionPlan) and plan.regime is Regime.CROSS for plan in self.plans
+        )
 
 
 class Watch:
@@ -45,7 +49,7 @@ class Watch:
         self._snapshot: PositionsSnapshot | None = None
 
     def change(self, watched: Watched) -> None:
-        """Take over new guards, and arm them on what is known."""
+        """Take over new plans, and arm them on what is known."""
         with self._lock:
             self.watched = watched
             self._arm()
@@ -55,7 +59,7 @@ class Watch:
 
         Every one arms anew: what fired and led to nothing fires again if the price still stands there.
         """
-        self._live.put_positions(self.watched.account_id, snapshot)
+        self._live.put_positions(self.watched.account_id, _isolated(snapshot))
         with self._lock:
             if self._snapshot is None or self._snapshot.at <= snapshot.at:
                 self._snapshot = snapshot
@@ -78,20 +82,34 @@ class Watch:
         return float(1 - max(Fraction(0), min(distances))) if distances else 0.0
 
     def _arm(self) -> None:
-        if self._snapshot is not None and not self._ended:
-            armed = triggers(self.watched, self._snapshot)
-            self._crossing.arm(self.watched.account_id, armed)
+        if not self._ended:
+            positions = self._snapshot.positions if self._snapshot else ()
+            self._crossing.arm(self.watched.account_id, triggers(self.watched, positions))
 
 
-def triggers(watched: Watched, snapshot: PositionsSnapshot) -> Iterable[Trigger]:
-    """Return where each guard would act on each position."""
-    for guard_id, config in watched.guards:
-        for position in snapshot.positions:
-            found = margin_guard.level(position, config)
-            if found is not None:
-                yield Trigger(
-                    account_id=watched.account_id,
-                    automation_id=guard_id,
-                    position_id=position.id,
-                    level=found,
-                )
+def triggers(watched: Watched, positions: Iterable[Position]) -> Iterator[Trigger]:
+    """Return where each automation would act on each position, and where each entry would open."""
+    for plan in watched.plans:
+        if isinstance(plan, EntryPlan):
+            for level in plan.rule.levels():
+                yield _trigger(watched, plan, None, level)
+            continue
+        for position in positions:
+            for level in plan.levels(position):
+                yield _trigger(watched, plan, position.id, level)
+
+
+def _trigger(watched: Watched, plan: Plan, position_id: PositionId | None, level: Level) -> Trigger:
+    return Trigger(
+        account_id=watched.account_id,
+        automation_id=plan.automation_id,
+        position_id=position_id,
+        urgent=isinstance(plan, PositionPlan) and plan.urgent,
+        level=level,
+    )
+
+
+def _isolated(snapshot: PositionsSnapshot) -> PositionsSnapshot:
+    """Return the snapshot as the live view keeps it: the cross position is always read anew."""
+    trades = tuple(each for each in snapshot.positions if each.regime is Regime.ISOLATED)
+    return snapshot if len(trades) == len(snapshot.positions) else replace(snapshot, positions=trades)

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import NewType
 
 from exchange.formulas import Side
 from exchange.money import Sats, Usd, UsdPerBtc
+from exchange.position import CROSS, Position, Regime
 from exchange.trade import LARGEST_ORDER, check_client_id, check_price
 
 CrossOrderId = NewType("CrossOrderId", str)
@@ -87,6 +89,27 @@ class CrossPosition:
     total_profit: Sats
     delta_profit: Sats
     updated_at: datetime
+
+    def running(self) -> Position | None:
+        """Return it as a position to be guarded; None while it is flat."""
+        if self.side is None or self.entry is None or self.liquidation is None:
+            return None
+        return Position(
+            id=CROSS,
+            regime=Regime.CROSS,
+            side=self.side,
+            quantity=self.quantity,
+            entry=self.entry,
+            margin=Sats(self.margin - self.maintenance_margin),
+            maintenance_margin=self.maintenance_margin,
+            liquidation=self.liquidation,
+            leverage=Decimal(self.leverage),
+            stoploss=None,
+            takeprofit=None,
+            filled_at=None,
+            client_id=None,
+            funding_fees=self.funding_fees,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

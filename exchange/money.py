@@ -18,6 +18,7 @@ Exact = Fraction | Decimal | int
 """A plain number of any exact type. Never float: money is computed without error, then rounded once."""
 
 SATS_PER_BTC: Final = 100_000_000
+MOST_SATS: Final = Sats(21_000_000 * SATS_PER_BTC)
 TICK: Final = Decimal("0.5")
 MIN_PRICE: Final = UsdPerBtc(Decimal(1))
 MAX_PRICE: Final = UsdPerBtc(Decimal(100_000_000))

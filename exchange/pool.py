@@ -67,6 +67,8 @@ class Member:
     credentials: Credentials
     read: Callable[[], PositionsSnapshot]
     """Reads the positions by REST; raises ExchangeError."""
+    topics: tuple[str, ...] = (ISOLATED_TRADES,)
+    """What tells that they changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,11 @@ class _Account:
     """Which of its sessions counts; the state of another one is old news."""
     refused: bool = False
     why: str = "the stream session is not live yet"
+
+
+def _is_same(known: Member, member: Member) -> bool:
+    """Whether a session that serves the one can go on for the other."""
+    return known.credentials == member.credentials and known.topics == member.topics
 
 
 class SessionPool:
@@ -156,7 +163,7 @@ class SessionPool:
         """Keep this account fresh from now on; one followed already goes on unless its key changed."""
         with self._lock:
             known = self._accounts.get(member.account_id)
-            if known and known.member.credentials == member.credentials and not known.refused:
+            if known and not known.refused and _is_same(known.member, member):
                 known.member = member
                 return
             if known:
@@ -264,7 +271,7 @@ class SessionPool:
         account.session = StreamSession(
             self._endpoints.stream_url,
             account.member.credentials,
-            [ISOLATED_TRADES],
+            account.member.topics,
             lambda event: self._heard(account, event),
             on_state=lambda state, why: self._moved(account, this, state, why),
             catch_up=lambda: self._catch_up(account),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from enum import StrEnum
 from fractions import Fraction
 from math import ceil
 from typing import Final, NewType, Self
@@ -10,16 +11,31 @@ from typing import Final, NewType, Self
 from exchange import formulas
 from exchange.formulas import Side
 from exchange.market import Source
-from exchange.money import Exact, Sats, Usd, UsdPerBtc
+from exchange.money import MOST_SATS, Exact, Sats, Usd, UsdPerBtc
 
 PositionId = NewType("PositionId", str)
+
+CROSS: Final = PositionId("cross")
+"""The one cross position of an account; the exchange gives it an id, which its events lack (5.7)."""
+
+
+class Regime(StrEnum):
+    """Whose margin stands behind a position: its own, or that of the whole cross account."""
+
+    ISOLATED = "isolated"
+    CROSS = "cross"
+
 
 _NONE: Final = Sats(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """One running isolated trade, as the exchange last reported it."""
+    """One running isolated trade, or the cross position while it is not flat.
+
+    For the cross position `margin` is its collateral less the maintenance margin: with that in place
+    of an isolated trade's margin every formula below holds for it too (6.12).
+    """
 
     id: PositionId
     side: Side
@@ -40,6 +56,7 @@ class Position:
     """Signed total so far: positive was paid, out of the margin."""
     cashed_in: Sats = _NONE
     """Total taken out so far, from profit and from margin."""
+    regime: Regime = Regime.ISOLATED
 
     def profit_at(self, price: Exact) -> Fraction:
         """Return the unrounded profit in sats; a loss is negative."""
@@ -88,13 +105,21 @@ class Position:
 
     @property
     def largest_top_up(self) -> Sats:
-        """The most that can be added before the leverage falls below 1 (6.9); never negative."""
+        """The most that can be added before the leverage falls below 1 (6.9); never negative.
+
+        Margin on the cross position changes no leverage: no bound but the number of sats there are.
+        """
+        if self.regime is Regime.CROSS:
+            return MOST_SATS
         most = formulas.largest_margin(self.quantity, self.entry) - self.margin
         return Sats(max(0, most))
 
     def with_margin_added(self, amount: Sats) -> Self:
         """Return the position as the exchange shows it after `add-margin` (6.9)."""
         margin = Sats(self.margin + amount)
+        if self.regime is Regime.CROSS:
+            liquidation = formulas.liquidation_price(self.side, self.quantity, self.entry, margin)
+            return replace(self, margin=margin, liquidation=liquidation)
         leverage = formulas.leverage_of(self.quantity, self.entry, margin)
         return replace(
             self,

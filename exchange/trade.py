@@ -6,6 +6,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
+from exchange import formulas
 from exchange.formulas import Side
 from exchange.money import MAX_PRICE, MIN_PRICE, Sats, Usd, UsdPerBtc, is_on_grid
 from exchange.position import PositionId
@@ -56,6 +57,22 @@ class NewTrade:
             raise ValueError("a stop is fixed or trailing, not both")
         check_trailing(self.trailing)
         check_client_id(self.client_id)
+
+    def cost_at(self, price: UsdPerBtc) -> Sats:
+        """Return the sats that leave the free balance: margin, and what is put aside for fees (6.5).
+
+        A trade at market is reckoned at `price`.
+        """
+        entry = self.limit or price
+        quantity = self.quantity or formulas.quantity_for(self.margin or Sats(0), entry, self.leverage)
+        margin = self.margin or formulas.margin_for(quantity, entry, self.leverage)
+        if quantity < 1:
+            return margin  # too small for a trade: the exchange will refuse it
+        liquidation = formulas.liquidation_price(self.side, quantity, entry, margin)
+        fees = formulas.opening_reserve(quantity, entry) + formulas.closing_reserve(
+            quantity, liquidation
+        )
+        return Sats(margin + fees)
 
 
 def _check_size(quantity: Usd | None, margin: Sats | None) -> None:

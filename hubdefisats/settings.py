@@ -139,7 +139,8 @@ CELERY_TASK_QUEUES = [
     for name in ("urgent", "automation-execute", "maintenance", "notifications")
 ]
 CELERY_TASK_DEFAULT_QUEUE = "maintenance"
-CELERY_TASK_ROUTES = {"automations.tasks.act": {"queue": "urgent"}}
+CELERY_TASK_ROUTES = {"automations.tasks.act": {"queue": "automation-execute"}}
+"""Where guards' looks go is said as they are sent: they are urgent."""
 CELERY_TASK_CREATE_MISSING_QUEUES = False
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]

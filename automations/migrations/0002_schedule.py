@@ -1,4 +1,4 @@
-"""The sweeps' schedule, as rows that people may change in the admin."""
+"""The schedule, as rows that people may change in the admin."""
 
 from django.db import migrations
 
@@ -11,10 +11,28 @@ TASKS = [
         "The second way to every guard's action, beside the stream.",
     ),
     (
+        "Sweep take profit and stop loss",
+        "automations.tasks.sweep_exits",
+        15,
+        "The second way to every exit, beside the stream.",
+    ),
+    (
+        "Sweep the entries",
+        "automations.tasks.sweep_entries",
+        10,
+        "The second way to every entry, beside the stream.",
+    ),
+    (
         "Settle what was left open",
         "automations.tasks.reconcile",
         10,
         "Executions whose answer never came are settled by what the exchange shows.",
+    ),
+    (
+        "Prune old executions",
+        "automations.tasks.prune_executions",
+        86_400,
+        "Nothing younger than 90 days goes, nothing unsettled, and nothing that a budget counts.",
     ),
 ]
 

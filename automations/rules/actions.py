@@ -1,32 +1,105 @@
 """What a rule may ask for. A union, so that an action which nothing performs fails the type check."""
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import ClassVar
 
-from exchange.money import Sats
+from exchange.cross import NewCrossOrder
+from exchange.money import Sats, Usd, UsdPerBtc
 from exchange.position import PositionId
+from exchange.trade import NewTrade
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AddMargin:
-    """Move sats from the balance into the position's margin; spends, so a budget applies."""
-
+class _OnPosition:
     position_id: PositionId
-    amount: Sats
     why: str
+    step: int | None = None
+    """Which step of a ladder asks for it."""
+
+    does: ClassVar[str]
+    """What the record calls it."""
+    cuts_risk: ClassVar[bool] = True
+    """Whether it may pass while only risk may be cut."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notify(_OnPosition):
+    """Tell the owner, and change nothing."""
+
+    does: ClassVar[str] = "notify"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddMargin(_OnPosition):
+    """Move sats from the balance into the position's margin; spends, so budgets apply."""
+
+    does: ClassVar[str] = "add_margin"
+
+    amount: Sats
 
     def limited_to(self, most: Sats) -> "AddMargin":
         return replace(self, amount=Sats(min(self.amount, most)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClosePosition:
+class ReducePosition(_OnPosition):
+    """Close so many contracts of the position, fewer than it has."""
+
+    does: ClassVar[str] = "reduce_position"
+
+    quantity: Usd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosePosition(_OnPosition):
     """Close the whole position at the market price."""
 
-    position_id: PositionId
+    does: ClassVar[str] = "close_position"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetStopLoss(_OnPosition):
+    """Leave a stop at this price with the exchange."""
+
+    does: ClassVar[str] = "set_stoploss"
+
+    price: UsdPerBtc
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetTrailingStop(_OnPosition):
+    """Leave a stop with the exchange that follows the best price at this distance (a share of it)."""
+
+    does: ClassVar[str] = "set_trailing"
+
+    distance: Fraction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetTakeProfit(_OnPosition):
+    """Leave a take profit at this price with the exchange."""
+
+    does: ClassVar[str] = "set_takeprofit"
+
+    price: UsdPerBtc
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenPosition:
+    """Open a trade, or order on the cross position; nothing is there yet to have an id."""
+
+    order: NewTrade | NewCrossOrder
     why: str
 
+    does: ClassVar[str] = "open_position"
+    cuts_risk: ClassVar[bool] = False
 
-Action = AddMargin | ClosePosition
+
+PositionAction = (
+    Notify | AddMargin | ReducePosition | ClosePosition | SetStopLoss | SetTrailingStop | SetTakeProfit
+)
+Action = PositionAction | OpenPosition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,4 +109,4 @@ class Hold:
     reason: str
 
 
-Decision = AddMargin | ClosePosition | Hold
+Decision = PositionAction | Hold

@@ -1,15 +1,24 @@
-"""Margin Guard: keep a position from liquidation, by adding margin or by closing it in time."""
+"""Margin Guard: keep a position from liquidation, by adding margin, reducing or closing it in time."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
+from math import floor
 from typing import assert_never
 
-from automations.rules.actions import AddMargin, ClosePosition, Decision, Hold
+from automations.rules.actions import (
+    AddMargin,
+    ClosePosition,
+    Decision,
+    Hold,
+    Notify,
+    ReducePosition,
+)
+from automations.rules.memory import NOTHING, Memory
 from automations.triggers import Direction, Level
 from exchange.formulas import Side
-from exchange.money import MAX_PRICE, Exact, Sats, UsdPerBtc, tick_above, tick_below
-from exchange.position import Position
+from exchange.money import MAX_PRICE, Exact, Sats, Usd, UsdPerBtc, tick_above, tick_below
+from exchange.position import Position, PositionId
 
 
 class Metric(StrEnum):
@@ -40,10 +49,22 @@ class Metric(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tell:
+    """Only tell the owner."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AddFixed:
     """Add so many sats each time."""
 
     amount: Sats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddShare:
+    """Add this share of the position's present margin."""
+
+    share: Fraction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,73 +75,169 @@ class AddToReach:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reduce:
+    """Close this share of the position."""
+
+    share: Fraction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Close:
     """Close the position."""
 
 
-Response = AddFixed | AddToReach | Close
+Response = Tell | AddFixed | AddShare | AddToReach | Reduce | Close
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One rung of the ladder: at this threshold, respond. Thresholds are shares: 0.5 is one half."""
+
+    number: int
+    """Tells it from the other steps, for good: what happened before is remembered under it."""
+    threshold: Fraction
+    response: Response
+    hysteresis: Fraction | None = None
+    """How far the metric must draw back from the threshold before the step may act again; None: it may
+    act again as soon as its rest is over, except that nobody is told twice of one danger."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether it acts once and then waits until the danger drew back."""
+        return self.hysteresis is not None or isinstance(self.response, Tell)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardConfig:
-    """When to act and how. Thresholds and targets are shares: 0.5 is one half.
+    """When to act on which positions, and how.
 
     Raises:
-        ValueError: the threshold is not within ]0, 1], or a target lies on the dangerous side of it.
+        ValueError: a threshold is not within ]0, 1], a target or a return lies on the dangerous side,
+            or two steps have one threshold.
     """
 
     metric: Metric
-    threshold: Fraction
-    response: Response
+    steps: tuple[Step, ...]
+    side: Side | None = None
+    """Only positions of this side; None: both."""
+    positions: frozenset[PositionId] = frozenset()
+    """Only these; empty: all."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.threshold <= 1 or (self.metric.shrinks and self.threshold == 1):
+        if not self.steps:
+            raise ValueError("a guard needs at least one step")
+        for step in self.steps:
+            self._check(step)
+        if len({step.threshold for step in self.steps}) < len(self.steps):
+            raise ValueError("two steps must not have the same threshold")
+
+    def _check(self, step: Step) -> None:
+        if not 0 < step.threshold <= 1 or (self.metric.shrinks and step.threshold == 1):
             raise ValueError("the threshold must be more than 0 % and at most 100 % (distance: less)")
-        if isinstance(self.response, AddFixed) and self.response.amount <= 0:
-            raise ValueError("the amount must be at least 1 sat")
-        if isinstance(self.response, AddToReach):
-            self._check_target(self.response.target)
+        match step.response:
+            case AddFixed(amount=amount) if amount <= 0:
+                raise ValueError("the amount must be at least 1 sat")
+            case AddShare(share=share) if share <= 0:
+                raise ValueError("the share must be more than 0 %")
+            case Reduce(share=share) if not 0 < share < 1:
+                raise ValueError("the part to close must be more than 0 % and less than 100 %")
+            case AddToReach(target=target) if not self._is_safer(target, step.threshold):
+                raise ValueError("the target must lie on the safe side of the threshold, above 0 %")
+            case _:
+                pass
+        back = self._returned(step)
+        if back is not None and not self._is_safer(back, step.threshold):
+            raise ValueError("the hysteresis must be more than 0 % and leave the metric room to return")
 
-    def _check_target(self, target: Fraction) -> None:
-        if self.metric.shrinks:
-            if not self.threshold < target < 1:
-                raise ValueError("the target must be a larger distance than the threshold, below 100 %")
-        elif not 0 < target < self.threshold:
-            raise ValueError("the target must be below the threshold and above 0 %")
+    def _is_safer(self, value: Fraction, threshold: Fraction) -> bool:
+        return threshold < value < 1 if self.metric.shrinks else 0 < value < threshold
 
-    def reached(self, metric_value: Fraction) -> bool:
-        """Whether the threshold is reached; being exactly on it counts."""
-        if self.metric.shrinks:
-            return metric_value <= self.threshold
-        return metric_value >= self.threshold
+    def _returned(self, step: Step) -> Fraction | None:
+        """Return the value at which a step that acted may act again."""
+        if step.hysteresis is None:
+            return None
+        return step.threshold + (step.hysteresis if self.metric.shrinks else -step.hysteresis)
 
-
-def decide(position: Position, price: UsdPerBtc, config: GuardConfig) -> Decision:
-    """Return what to do about one position at one price."""
-    value = config.metric.at(position, price)
-    if not config.reached(value):
-        return Hold(
-            reason=f"{_named(config.metric, value)} has not reached {_percent(config.threshold)}"
+    def covers(self, position: Position) -> bool:
+        return self.side in {None, position.side} and (
+            not self.positions or position.id in self.positions
         )
-    why = f"{_named(config.metric, value)} reached {_percent(config.threshold)} at {price}"
-    match config.response:
-        case Close():
-            return ClosePosition(position_id=position.id, why=why)
-        case AddFixed(amount=amount):
-            return _add(position, amount, why)
-        case AddToReach(target=target):
-            return _add(position, _needed(position, price, config.metric, target), why)
-        case never:
-            assert_never(never)
+
+    def with_thresholds(self, thresholds: dict[int, Fraction]) -> "GuardConfig":
+        """Return the same guard with other thresholds for some steps, as one position may have."""
+        steps = tuple(
+            replace(step, threshold=thresholds.get(step.number, step.threshold)) for step in self.steps
+        )
+        return replace(self, steps=steps)
+
+    def reached(self, step: Step, value: Fraction) -> bool:
+        """Whether the threshold is reached; being exactly on it counts."""
+        return value <= step.threshold if self.metric.shrinks else value >= step.threshold
+
+    def returned(self, step: Step, value: Fraction) -> bool:
+        """Whether the danger drew back far enough for a step that acted to act again."""
+        back = self._returned(step)
+        if back is None:
+            return not (step.waits and self.reached(step, value))
+        return value >= back if self.metric.shrinks else value <= back
+
+    def still_spent(self, position: Position, price: UsdPerBtc, memory: Memory) -> frozenset[int]:
+        """Return which of the spent steps still wait for the danger to draw back."""
+        value = self.metric.at(position, price)
+        return frozenset(
+            step.number
+            for step in self.steps
+            if step.number in memory.spent and not self.returned(step, value)
+        )
+
+    def decide(self, position: Position, price: UsdPerBtc, memory: Memory = NOTHING) -> Decision:
+        """Return what to do about one position at one price: the most dangerous step reached counts."""
+        value = self.metric.at(position, price)
+        reached = [step for step in self.steps if self.reached(step, value)]
+        if not reached:
+            nearest = _by_danger(self)[0]
+            return Hold(
+                reason=f"{_named(self.metric, value)} has not reached {_percent(nearest.threshold)}"
+            )
+        step = min(reached, key=self._danger)
+        why = f"{_named(self.metric, value)} reached {_percent(step.threshold)} at {price}"
+        if step.number in self.still_spent(position, price, memory):
+            return Hold(reason=f"{why}, where it acted already")
+        return _respond(position, price, self.metric, step, why)
+
+    def _danger(self, step: Step) -> Fraction:
+        """Order steps with the most dangerous first."""
+        return step.threshold if self.metric.shrinks else -step.threshold
+
+    def levels(self, position: Position, memory: Memory = NOTHING) -> tuple[Level, ...]:
+        """Return the prices at which a look is worth while.
+
+        For a step that may act: where `decide` begins to, on the grid and on the acting side. For one
+        that waits: where it may act again, from the other side.
+        """
+        found = []
+        for step in self.steps:
+            if step.number in memory.spent and step.waits:
+                back = self._returned(step)
+                returning_to = step.threshold if back is None else back
+                found.append(_level(position, self.metric, returning_to, returning=True))
+            else:
+                found.append(_level(position, self.metric, step.threshold))
+        return tuple(level for level in found if level is not None)
 
 
-def level(position: Position, config: GuardConfig) -> Level | None:
-    """Return the price at which `decide` begins to act; None where no price makes it act.
+def _by_danger(config: GuardConfig) -> list[Step]:
+    """Return the steps with the one that is reached first in front."""
+    return sorted(config.steps, key=lambda step: step.threshold, reverse=config.metric.shrinks)
 
-    On the grid, on the acting side: at the level and beyond `decide` acts, one tick before it does not.
-    """
-    price = _threshold_price(position, config)
-    if position.side is Side.BUY:
+
+def _level(
+    position: Position, metric: Metric, value: Fraction, *, returning: bool = False
+) -> Level | None:
+    """Return where the metric reaches `value`; `returning`: where it comes back to it from danger."""
+    price = _price_at(position, metric, value)
+    falls = (position.side is Side.BUY) is not returning
+    if falls:
         # Only a margin ratio below what any profit can reach has no price: then every price acts.
         falling_to = MAX_PRICE if price is None else min(tick_below(price), MAX_PRICE)
         return Level(price=falling_to, direction=Direction.FALLING)
@@ -129,16 +246,43 @@ def level(position: Position, config: GuardConfig) -> Level | None:
     return Level(price=tick_above(price), direction=Direction.RISING)
 
 
-def _threshold_price(position: Position, config: GuardConfig) -> Fraction | None:
-    match config.metric:
+def _price_at(position: Position, metric: Metric, value: Fraction) -> Fraction | None:
+    match metric:
         case Metric.MARGIN_RATIO:
-            return position.price_at_margin_ratio(config.threshold)
+            return position.price_at_margin_ratio(value)
         case Metric.MARGIN_USED:
-            return position.price_at_margin_used(config.threshold)
+            return position.price_at_margin_used(value)
         case Metric.LIQUIDATION_DISTANCE:
-            return position.price_at_liquidation_distance(config.threshold)
+            return position.price_at_liquidation_distance(value)
         case never:
             assert_never(never)
+
+
+def _respond(position: Position, price: UsdPerBtc, metric: Metric, step: Step, why: str) -> Decision:
+    match step.response:
+        case Tell():
+            return Notify(position_id=position.id, why=why, step=step.number)
+        case Close():
+            return ClosePosition(position_id=position.id, why=why, step=step.number)
+        case Reduce(share=share):
+            return _reduce(position, share, step, why)
+        case AddFixed(amount=amount):
+            return _add(position, amount, step, why)
+        case AddShare(share=share):
+            return _add(position, floor(position.margin * share), step, why)
+        case AddToReach(target=target):
+            return _add(position, _needed(position, price, metric, target), step, why)
+        case never:
+            assert_never(never)
+
+
+def _reduce(position: Position, share: Fraction, step: Step, why: str) -> Decision:
+    """Keep the rest rounded down to whole contracts; where none is left, close (API notes, 7.1)."""
+    rest = floor(position.quantity * (1 - share))
+    if rest < 1:
+        return ClosePosition(position_id=position.id, why=why, step=step.number)
+    quantity = Usd(position.quantity - rest)
+    return ReducePosition(position_id=position.id, quantity=quantity, why=why, step=step.number)
 
 
 def _needed(position: Position, price: UsdPerBtc, metric: Metric, target: Fraction) -> int:
@@ -158,15 +302,15 @@ def _needed(position: Position, price: UsdPerBtc, metric: Metric, target: Fracti
             assert_never(never)
 
 
-def _add(position: Position, wanted: int, why: str) -> Decision:
+def _add(position: Position, wanted: int, step: Step, why: str) -> Decision:
     amount = min(wanted, position.largest_top_up)
     if amount <= 0:
         return Hold(reason=f"{why}, but the leverage is already 1: no more margin can be added")
-    return AddMargin(position_id=position.id, amount=Sats(amount), why=why)
+    return AddMargin(position_id=position.id, amount=Sats(amount), why=why, step=step.number)
 
 
-def _named(metric: Metric, value: Fraction) -> str:
-    return f"{metric.value.replace('_', ' ')} {_percent(value)}"
+def _named(metric: Metric, value: Exact) -> str:
+    return f"{metric.value.replace('_', ' ')} {_percent(Fraction(value))}"
 
 
 def _percent(share: Fraction) -> str:

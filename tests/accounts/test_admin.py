@@ -27,6 +27,10 @@ def typed(owner: User, paper: Simulator) -> dict[str, Any]:
         "name": "mine",
         "network": "paper",
         "is_active": "on",
+        "switch": "active",
+        "reserve_sats": "0",
+        "budget_per_day_sats": "",
+        "commands_per_minute": "60",
         "key": key.key,
         "secret": key.secret,
         "passphrase": key.passphrase,
@@ -294,9 +298,7 @@ def test_an_account_with_guards_cannot_be_deleted_and_the_page_says_why(
     browser: Browser, owner: User
 ) -> None:
     account = saved(owner)
-    MarginGuard.objects.create(
-        account=account, name="keeps it", threshold_percent=50, does="close_position"
-    )
+    MarginGuard.objects.create(account=account, name="keeps it")
     url = reverse("admin:accounts_account_delete", args=[account.pk])
 
     assert "keeps it" in text(browser.get(url))

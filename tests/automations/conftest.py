@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from accounts.gateway import client_for
 from accounts.models import Account
-from automations.models import MarginGuard
+from automations.models import GuardStep, MarginGuard
 from exchange.client import Client
 from exchange.config import Network
 from exchange.formulas import Side
@@ -21,6 +21,7 @@ from exchange.simulator.running import Simulator
 from exchange.trade import NewTrade
 from hubdefisats import embedded
 from tests.accounts.conftest import browser, paper, venue
+from tests.automations.acting import check_the_chain
 
 __all__ = ["browser", "paper", "venue"]
 
@@ -44,6 +45,13 @@ def new_account(venue: Simulator, number: int) -> Account:
 
 
 @pytest.fixture
+def chain(db: None) -> Iterator[None]:  # noqa: ARG001
+    """Whatever a test did, the journal's chain is whole afterwards."""
+    yield
+    check_the_chain()
+
+
+@pytest.fixture
 def client(account: Account) -> Client:
     return client_for(account)
 
@@ -63,17 +71,16 @@ def open_long(client: Client) -> Position:
 @pytest.fixture
 def guard(account: Account) -> MarginGuard:
     """Adds 20,000 sats when half of the margin is lost."""
-    return MarginGuard.objects.create(
+    made = MarginGuard.objects.create(
         account=account,
         name="guard",
         metric="margin_used",
-        threshold_percent=Decimal(50),
-        does=MarginGuard.Does.ADD_FIXED,
-        amount_sats=20_000,
         budget_per_position_sats=50_000,
         budget_per_day_sats=80_000,
         cooldown_s=1,
     )
+    made.steps.create(threshold_percent=Decimal(50), does=GuardStep.Does.ADD_FIXED, amount_sats=20_000)
+    return made
 
 
 @pytest.fixture
@@ -85,3 +92,15 @@ def own_redis() -> Iterator[str]:
         embedded.redis_server(Path(folder), "own") as url,
     ):
         yield url
+
+
+@pytest.fixture
+def common(account: Account) -> dict[str, str]:
+    """What is typed into the form of any kind."""
+    return {
+        "account": str(account.pk),
+        "name": "typed name",
+        "enabled": "on",
+        "switch": "active",
+        "cooldown_s": "10",
+    }

@@ -1,155 +1,132 @@
-"""Guards in the admin are configured; executions and the journal are looked at and nothing else."""
+"""Automations of all kinds in the admin are configured; records are looked at and nothing else."""
 
 from typing import Any
 
 import pytest
 from django.contrib.messages import get_messages
+from django.db import transaction
 from django.test import Client as Browser
 from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Account
-from automations.models import Execution, JournalEntry, MarginGuard
+from automations import journal
+from automations.models import (
+    Execution,
+    GuardStep,
+    JournalEntry,
+    MarginGuard,
+    PositionThreshold,
+)
 from tests.automations.test_models import execution
+from tests.automations.typing_in import EXITS, GUARD, KINDS, TYPED, add, change, errors, text
 
-ADD = "admin:automations_marginguard_add"
 LIST = "admin:automations_marginguard_changelist"
-
-
-@pytest.fixture
-def typed(account: Account) -> dict[str, Any]:
-    """A guard as it is typed into the form."""
-    return {
-        "account": account.pk,
-        "name": "typed name",
-        "enabled": "on",
-        "metric": "margin_used",
-        "threshold_percent": "70",
-        "cooldown_s": "10",
-        "does": "add_to_reach",
-        "amount_sats": "",
-        "target_percent": "50",
-        "budget_per_position_sats": "100000",
-        "budget_per_day_sats": "200000",
-    }
 
 
 @pytest.fixture
 def happened(guard: MarginGuard) -> Execution:
     """An execution with its entry in the journal."""
     done = execution(guard, state="confirmed", settled_at=timezone.now(), why="margin used 50 %")
-    JournalEntry.objects.create(
-        event="margin_guard_executed",
-        account=guard.account,
-        automation=guard,
-        execution=done,
-        position_id=done.position_id,
-        type="margin_guard",
-        message="topped up <in time>",
-        data={"positionId": done.position_id},
-        timestamp=timezone.now(),
-    )
+    with transaction.atomic():
+        journal.record(
+            guard,
+            journal.EXECUTED,
+            message="topped up <in time>",
+            data={},
+            now=timezone.now(),
+            position_id=done.position_id,
+            execution=done,
+        )
     return done
 
 
-def text(page: Any) -> str:
-    """Return a page that came without fault."""
-    assert page.status_code == 200
-    return str(page.content.decode())
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_empty_form_shows_every_field(browser: Browser, common: dict[str, str], kind: str) -> None:
+    page = text(browser.get(add(kind)))
 
-
-def errors(page: Any) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = page.context["adminform"].form.errors
-    return found
-
-
-def change(guard: MarginGuard) -> str:
-    return reverse("admin:automations_marginguard_change", args=[guard.pk])
-
-
-def test_the_empty_form_shows_every_field(browser: Browser, typed: dict[str, Any]) -> None:
-    page = text(browser.get(reverse(ADD)))
-
-    for name in typed:
+    for name in common | TYPED[kind]:
         assert f'name="{name}"' in page
 
 
-def test_a_guard_is_added_as_typed(browser: Browser, typed: dict[str, Any]) -> None:
-    assert browser.post(reverse(ADD), typed).status_code == 302
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_automation_is_added_as_typed(browser: Browser, common: dict[str, str], kind: str) -> None:
+    assert browser.post(add(kind), common | TYPED[kind]).status_code == 302
 
-    guard = MarginGuard.objects.get()
-    assert guard.threshold_percent == 70
-    assert guard.target_percent == 50
-    assert guard.enabled
-    assert "typed name" in text(browser.get(change(guard)))
+    made = KINDS[kind].objects.get()
+    assert (made.name, made.enabled, made.shadow, made.cooldown_s) == ("typed name", True, False, 10)
+    assert "typed name" in text(browser.get(change(made, kind)))
+    stored = {name: value for name, value in TYPED[kind].items() if value and hasattr(made, name)}
+    assert KINDS[kind].objects.filter(**(stored | ({"on_exchange": True} if kind == EXITS else {})))
 
 
 def test_a_guard_is_changed_as_typed(
-    browser: Browser, typed: dict[str, Any], guard: MarginGuard
+    browser: Browser, common: dict[str, str], guard: MarginGuard
 ) -> None:
-    del typed["enabled"]
+    del common["enabled"]
+    step = guard.steps.get()
+    known = {"steps-INITIAL_FORMS": "1", "steps-0-id": str(step.pk), "steps-0-guard": str(guard.pk)}
 
-    assert browser.post(change(guard), typed).status_code == 302
+    assert browser.post(change(guard), common | TYPED[GUARD] | known).status_code == 302
 
     guard.refresh_from_db()
-    assert (guard.name, guard.does, guard.enabled) == ("typed name", "add_to_reach", False)
+    step.refresh_from_db()
+    assert (guard.name, guard.enabled) == ("typed name", False)
+    assert (step.does, step.threshold_percent, step.target_percent) == ("add_to_reach", 70, 50)
 
 
-@pytest.mark.parametrize(
-    ("changes", "field", "says"),
-    [
-        pytest.param({"account": ""}, "account", "required", id="no account"),
-        pytest.param({"name": ""}, "name", "required", id="no name"),
-        pytest.param({"name": "n" * 101}, "name", "at most 100", id="a long name"),
-        pytest.param({"metric": "mood"}, "metric", "valid choice", id="unknown metric"),
-        pytest.param({"does": "pray"}, "does", "valid choice", id="unknown action"),
-        pytest.param({"threshold_percent": ""}, "threshold_percent", "required", id="no threshold"),
-        pytest.param({"threshold_percent": "x"}, "threshold_percent", "number", id="a word"),
-        pytest.param({"threshold_percent": "NaN"}, "threshold_percent", "number", id="not a number"),
-        pytest.param({"threshold_percent": "0"}, "threshold_percent", "more than 0 %", id="zero"),
-        pytest.param({"threshold_percent": "101"}, "threshold_percent", "100 %", id="above 100"),
-        pytest.param({"threshold_percent": "1e9"}, "threshold_percent", "digits", id="far above"),
-        pytest.param({"threshold_percent": "1.23456"}, "threshold_percent", "4 decimal", id="too fine"),
-        pytest.param({"target_percent": ""}, "target_percent", "which value", id="no target"),
-        pytest.param({"target_percent": "80"}, "target_percent", "below the threshold", id="beyond"),
-        pytest.param({"does": "add_fixed"}, "amount_sats", "how many sats", id="no amount"),
-        pytest.param(
-            {"does": "add_fixed", "amount_sats": "0"}, "amount_sats", "at least 1", id="amount zero"
-        ),
-        pytest.param(
-            {"does": "add_fixed", "amount_sats": "9" * 30}, "amount_sats", "less than or equal",
-            id="more sats than there are",
-        ),
-        pytest.param(
-            {"budget_per_day_sats": "0"}, "budget_per_day_sats", "budget of zero", id="no budget"
-        ),
-        pytest.param(
-            {"budget_per_position_sats": "-1"}, "budget_per_position_sats", "greater than or equal",
-            id="budget below zero",
-        ),
-        pytest.param({"cooldown_s": "0"}, "cooldown_s", "greater than or equal to 1", id="no cooldown"),
-        pytest.param({"cooldown_s": "9" * 10}, "cooldown_s", "less than or equal", id="for ages"),
-    ],
-)  # fmt: skip
-def test_a_wrong_field_gets_its_message_and_what_was_typed_stays(
-    browser: Browser, typed: dict[str, Any], changes: dict[str, str], field: str, says: str
+def test_a_ladder_is_typed_as_several_steps(browser: Browser, common: dict[str, str]) -> None:
+    second = {
+        "steps-TOTAL_FORMS": "2", "steps-1-threshold_percent": "90", "steps-1-does": "close_position",
+    }  # fmt: skip
+
+    assert browser.post(add(GUARD), common | TYPED[GUARD] | second).status_code == 302
+
+    assert [str(step) for step in GuardStep.objects.all()] == [
+        "at 70 %: Add just enough margin to reach a target", "at 90 %: Close the position",
+    ]  # fmt: skip
+
+
+def test_a_change_that_is_refused_leaves_guard_and_steps_as_they_were(
+    browser: Browser, common: dict[str, str], guard: MarginGuard
 ) -> None:
-    page = browser.post(reverse(ADD), typed | changes)
+    step = guard.steps.get()
+    known = {"steps-INITIAL_FORMS": "1", "steps-0-id": str(step.pk), "steps-0-guard": str(guard.pk)}
 
-    assert list(errors(page)) == [field]
-    assert says in " ".join(errors(page)[field])
-    shown = text(page)
-    assert "name" in changes or 'value="typed name"' in shown
-    for name, value in changes.items():
-        kept = name in {"metric", "does"} or not value or f'value="{value}"' in shown
-        assert kept, "also what is wrong"
-    assert not MarginGuard.objects.exists()
+    page = browser.post(change(guard), common | TYPED[GUARD] | known | {"steps-0-target_percent": "80"})
+
+    assert list(errors(page)) == ["steps-0-target_percent"]
+    assert MarginGuard.objects.get().name == "guard"
+    assert GuardStep.objects.get().does == "add_fixed"
+
+
+def test_a_single_position_is_given_a_threshold_of_its_own(
+    browser: Browser, guard: MarginGuard
+) -> None:
+    step = guard.steps.get()
+    url = reverse("admin:automations_guardstep_change", args=[step.pk])
+    prefix = "position_thresholds"
+    wanted = {
+        f"{prefix}-TOTAL_FORMS": "1",
+        f"{prefix}-INITIAL_FORMS": "0",
+        f"{prefix}-0-step": str(step.pk),
+        f"{prefix}-0-position_id": "p1",
+        f"{prefix}-0-threshold_percent": "101",
+    }
+
+    assert url in text(browser.get(change(guard)))
+    page = browser.post(url, wanted)
+    assert "100 %" in errors(page)[f"{prefix}-0-threshold_percent"]
+    assert browser.post(url, wanted | {f"{prefix}-0-threshold_percent": "40"}).status_code == 302
+
+    own = PositionThreshold.objects.get()
+    assert (own.step, own.position_id, own.threshold_percent) == (step, "p1", 40)
 
 
 def test_a_name_that_the_account_has_already_is_refused(
-    browser: Browser, typed: dict[str, Any], guard: MarginGuard
+    browser: Browser, common: dict[str, str], guard: MarginGuard
 ) -> None:
-    page = browser.post(reverse(ADD), typed | {"name": guard.name})
+    page = browser.post(add(GUARD), common | TYPED[GUARD] | {"name": guard.name})
 
     assert "already exists" in text(page)
     assert MarginGuard.objects.count() == 1
@@ -167,12 +144,8 @@ def test_the_list_of_guards_shows_them(browser: Browser, guard: MarginGuard, que
 def test_several_guards_are_switched_at_once(
     browser: Browser, guard: MarginGuard, account: Account, action: str, after: bool
 ) -> None:
-    second = MarginGuard.objects.create(
-        account=account, name="second", threshold_percent=50, does="close_position"
-    )
-    third = MarginGuard.objects.create(
-        account=account, name="third", threshold_percent=50, does="close_position"
-    )
+    second = MarginGuard.objects.create(account=account, name="second")
+    third = MarginGuard.objects.create(account=account, name="third")
     MarginGuard.objects.update(enabled=not after)
 
     answer: Any = browser.post(
@@ -264,5 +237,5 @@ def test_a_guard_without_a_past_can_be_deleted(browser: Browser, guard: MarginGu
 def test_a_record_says_in_a_line_what_it_is(happened: Execution) -> None:
     entry = JournalEntry.objects.get()
 
-    assert str(happened) == f"execution {happened.pk}: add_margin on p1, confirmed"
+    assert str(happened) == f"execution {happened.pk}: add margin on p1, confirmed"
     assert str(entry).endswith("margin_guard_executed: topped up <in time>")

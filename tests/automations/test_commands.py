@@ -20,15 +20,14 @@ from pytest_django.fixtures import Settings
 
 from accounts.gateway import client_for
 from accounts.models import Account
-from automations import services as looking
-from automations.executing import Seen
-from automations.models import Execution, MarginGuard
+from automations.models import Execution, GuardStep, MarginGuard
 from automations.streaming import HEARTBEAT_KEY
 from exchange.config import Network
 from exchange.formulas import Side
 from exchange.position import Position
 from exchange.simulator.paper import PaperAccount
 from exchange.simulator.running import Simulator
+from tests.automations.acting import look
 from tests.automations.test_models import execution
 from tests.exchange.places import endpoints_of
 from tests.waiting import wait_until
@@ -58,8 +57,10 @@ def test_the_demo_has_two_accounts_with_positions_each_way_and_a_guard_on_each(
         sides = {position.side for position in client_for(account).rest.running_trades()}
         assert sides == set(Side)
     assert [account.owner.username for account in Account.objects.all()] == ["demo", "demo"]
-    for guard in MarginGuard.objects.acting():
+    for guard in MarginGuard.acting():
         guard.full_clean()
+        for step in guard.steps.all():
+            step.full_clean()
     assert MarginGuard.objects.count() == 2
 
 
@@ -70,14 +71,16 @@ def test_the_demo_set_up_again_keeps_what_is_there(
     demo(announced(paper.accounts), monkeypatch)
     writes = len(paper.writes())
     Account.objects.filter(name="Demo at 25x").update(name="renamed by its owner")
-    MarginGuard.objects.update(enabled=False, threshold_percent=Decimal("0.5"))
+    MarginGuard.objects.update(enabled=False)
+    GuardStep.objects.update(threshold_percent=Decimal("0.5"))
 
     demo(announced(paper.accounts), monkeypatch)
 
     assert len(paper.writes()) == writes, "no position is opened twice"
     assert Account.objects.count() == MarginGuard.objects.count() == 2
     assert Account.objects.filter(name="renamed by its owner").exists()
-    assert not MarginGuard.objects.exclude(enabled=False, threshold_percent=Decimal("0.5")).exists()
+    assert not MarginGuard.objects.exclude(enabled=False).exists()
+    assert not GuardStep.objects.exclude(threshold_percent=Decimal("0.5")).exists()
 
 
 @pytest.mark.django_db
@@ -212,13 +215,13 @@ def test_what_was_left_open_is_settled_and_told(
     assert reconciled() == ["Nothing is open."]
     venue.set_price(94_000)
     venue.fault("lost_answer", path="/v3/futures/isolated/trade/add-margin")
-    looking.act(guard.pk, long.id, Seen(origin=Execution.Origin.SWEEP))
+    look(guard, long)
     venue.fault("status", status=400, path="/v3/futures/isolated/trades/running")
 
     assert reconciled() == ["1 left open."]
     (line, last) = reconciled()
 
-    assert line.endswith(f"add_margin on {long.id}, confirmed")
+    assert line.endswith(f"add margin on {long.id}, confirmed")
     assert last == "Nothing is open."
 
 

@@ -1,4 +1,4 @@
-"""What a guard's form and table refuse."""
+"""What the tables themselves refuse, whatever form or program writes to them."""
 
 from decimal import Decimal
 from typing import Any
@@ -7,10 +7,20 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.db.models import Model
 from django.utils import timezone
 
-from accounts.models import Account
-from automations.models import Execution, MarginGuard
+from accounts.models import Account, Installation
+from automations.models import (
+    AutoEntry,
+    Automation,
+    Execution,
+    GuardStep,
+    MarginGuard,
+    PositionThreshold,
+    TakeProfitStopLoss,
+)
+from automations.models.kinds import find, typed
 from exchange.auth import Credentials
 
 param = pytest.param
@@ -26,67 +36,31 @@ def account() -> Account:
     return account
 
 
-def guard(on: Account, **changes: Any) -> MarginGuard:
+@pytest.fixture
+def guard(account: Account) -> MarginGuard:
+    return MarginGuard.objects.create(account=account, name="guard")
+
+
+def step(of: MarginGuard, **changes: Any) -> GuardStep:
     fields: dict[str, Any] = {
-        "account": on,
-        "name": "guard",
-        "metric": "margin_used",
-        "threshold_percent": Decimal(70),
-        "does": "add_fixed",
-        "amount_sats": 1000,
-    }
-    return MarginGuard(**(fields | changes))
+        "guard": of, "threshold_percent": Decimal(70), "does": "add_fixed", "amount_sats": 1000,
+    }  # fmt: skip
+    return GuardStep(**(fields | changes))
 
 
-@pytest.mark.parametrize(
-    ("changes", "field", "says"),
-    [
-        param({"threshold_percent": None}, "threshold_percent", "cannot be null", id="none"),
-        param({"threshold_percent": "abc"}, "threshold_percent", "decimal number", id="a word"),
-        param({"threshold_percent": Decimal(0)}, "threshold_percent", "more than 0 %", id="zero"),
-        param({"threshold_percent": Decimal(-5)}, "threshold_percent", "more than 0 %", id="below"),
-        param({"threshold_percent": Decimal(101)}, "threshold_percent", "100 %", id="above 100"),
-        param({"metric": "mood"}, "metric", "not a valid choice", id="unknown metric"),
-        param({"does": "pray"}, "does", "not a valid choice", id="unknown action"),
-        param({"amount_sats": None}, "amount_sats", "how many sats", id="no amount"),
-        param({"amount_sats": -1}, "amount_sats", "greater than or equal to 0", id="negative amount"),
-        param({"does": "add_to_reach"}, "target_percent", "which value", id="no target"),
-        param(
-            {"does": "add_to_reach", "target_percent": Decimal(80)},
-            "target_percent", "below the threshold", id="target beyond the threshold",
-        ),
-        param(
-            {"metric": "liquidation_distance", "does": "add_to_reach", "target_percent": Decimal(1)},
-            "target_percent", "larger distance", id="target nearer than the threshold",
-        ),
-        param(
-            {"budget_per_day_sats": 0}, "budget_per_day_sats", "budget of zero", id="no budget a day"
-        ),
-        param({"cooldown_s": 0}, "cooldown_s", "greater than or equal to 1", id="no cooldown"),
-        param({"account": None}, "account", "cannot be null", id="no account"),
-        param({"name": ""}, "name", "cannot be blank", id="no name"),
-    ],
-)  # fmt: skip
-def test_a_wrong_field_gets_its_message(
-    account: Account, changes: dict[str, Any], field: str, says: str
-) -> None:
-    with pytest.raises(ValidationError) as refused:
-        guard(account, **changes).full_clean()
-
-    assert says in " ".join(refused.value.message_dict[field])
+def exits(account: Account, **changes: Any) -> TakeProfitStopLoss:
+    fields: dict[str, Any] = {
+        "account": account, "name": "exits", "does": "close_tp", "trigger_pnl_percentage": 20,
+    }  # fmt: skip
+    return TakeProfitStopLoss(**(fields | changes))
 
 
-def test_a_guard_that_closes_needs_neither_amount_nor_budget(account: Account) -> None:
-    guard(
-        account,
-        does="close_position",
-        amount_sats=None,
-        budget_per_position_sats=0,
-        budget_per_day_sats=0,
-    ).full_clean()
+def entry(account: Account, **changes: Any) -> AutoEntry:
+    fields: dict[str, Any] = {"account": account, "name": "entry", "side": "buy", "quantity": 100}
+    return AutoEntry(**(fields | changes))
 
 
-def execution(of: MarginGuard, **changes: Any) -> Execution:
+def execution(of: Automation, **changes: Any) -> Execution:
     now = timezone.now()
     fields: dict[str, Any] = {
         "account": of.account,
@@ -101,39 +75,178 @@ def execution(of: MarginGuard, **changes: Any) -> Execution:
         "price_source": "stream",
         "positions_at": now,
         "positions_source": "rest",
-        "margin_before": 100_000,
-        "funding_before": 0,
-        "liquidation_before": Decimal(90_909),
-        "ratio_before": Decimal("0.02"),
+        "before": {"margin": 100_000, "fundingFees": 0},
         "decided_at": now,
     }
     return Execution.objects.create(**(fields | changes))
 
 
-def test_a_position_has_at_most_one_unsettled_execution_of_an_automation(account: Account) -> None:
-    mine = guard(account)
-    mine.save()
-    execution(mine)
-
-    with transaction.atomic(), pytest.raises(IntegrityError, match="one_unsettled_execution"):
-        execution(mine, state="unknown")
-    execution(mine, position_id="p2")
-    execution(mine, state="confirmed", settled_at=timezone.now())
+def refused(row: Model, promise: str) -> None:
+    """See that the database will not have the row, for the reason named."""
+    with transaction.atomic(), pytest.raises(IntegrityError, match=promise):
+        row.save()
 
 
 @pytest.mark.parametrize(
     ("changes", "promise"),
     [
-        param({"amount_sats": None}, "execution_adds_sats_or_closes", id="adds nothing"),
-        param({"does": "close_position"}, "execution_adds_sats_or_closes", id="closes with sats"),
+        param({"threshold_percent": 0}, "step_threshold_is_a_share", id="threshold zero"),
+        param({"threshold_percent": 101}, "step_threshold_is_a_share", id="threshold above 100"),
+        param({"amount_sats": None}, "step_action_has_what_it_needs", id="adds nothing"),
+        param({"does": "add_share"}, "step_action_has_what_it_needs", id="no share"),
+        param({"does": "add_to_reach"}, "step_action_has_what_it_needs", id="no target"),
+        param({"does": "reduce_position"}, "step_action_has_what_it_needs", id="no part"),
+        param({"does": "pray"}, "step_action_has_what_it_needs", id="unknown action"),
+    ],
+)
+def test_a_step_that_cannot_act_is_not_stored(
+    guard: MarginGuard, changes: dict[str, Any], promise: str
+) -> None:
+    refused(step(guard, **changes), promise)
+
+
+def test_two_steps_of_one_guard_have_two_thresholds(guard: MarginGuard) -> None:
+    step(guard).save()
+
+    refused(step(guard), "two_steps_have_two_thresholds")
+    with pytest.raises(ValidationError, match="Another step has this threshold"):
+        step(guard).full_clean()
+
+
+@pytest.mark.parametrize(
+    ("changes", "promise"),
+    [
+        param({"metric": "mood"}, "guard_metric_is_known", id="unknown metric"),
+        param({"regime": "both"}, "guard_regime_is_known", id="unknown regime"),
+        param({"side": "up"}, "guard_side_is_known", id="unknown side"),
+        param({"cooldown_s": 0}, "automation_cooldown_is_positive", id="no cooldown"),
+        param({"switch": "on"}, "automation_switch_is_known", id="unknown switch"),
+        param({"name": "guard"}, "automation_name_is_unique", id="a name used already"),
+    ],
+)
+def test_a_guard_that_cannot_be_is_not_stored(
+    account: Account, guard: MarginGuard, changes: dict[str, Any], promise: str
+) -> None:
+    assert guard.account == account
+    refused(MarginGuard(**({"account": account, "name": "new"} | changes)), promise)
+
+
+@pytest.mark.parametrize(
+    ("changes", "promise"),
+    [
+        param({"does": "pray"}, "exit_action_is_known", id="unknown action"),
+        param({"trigger_pnl_percentage": 0}, "exit_trigger_is_positive", id="trigger zero"),
+        param({"when": "loss"}, "exit_acts_on_its_side", id="takes profit in loss"),
+        param({"does": "close_sl", "when": "profit"}, "exit_acts_on_its_side", id="stops in profit"),
+        param({"does": "update_sl"}, "exit_acts_on_its_side", id="no level"),
+        param({"regime": "both"}, "exit_regime_is_known", id="unknown regime"),
+        param({"side": "up"}, "exit_side_is_known", id="unknown side"),
+    ],
+)
+def test_exits_that_cannot_be_are_not_stored(
+    account: Account, changes: dict[str, Any], promise: str
+) -> None:
+    refused(exits(account, **changes), promise)
+
+
+@pytest.mark.parametrize(
+    ("changes", "promise"),
+    [
+        param({"side": ""}, "entry_has_a_side", id="no side"),
+        param({"quantity": None}, "entry_has_one_size", id="no size"),
+        param({"margin_sats": 1}, "entry_has_one_size", id="two sizes"),
+        param({"quantity": 0}, "entry_has_one_size", id="nothing"),
+        param({"leverage": 0}, "entry_leverage_is_in_range", id="no leverage"),
+        param({"leverage": 101}, "entry_leverage_is_in_range", id="too much leverage"),
+        param({"most_times": 0}, "entry_acts_at_least_once", id="never"),
+        param({"regime": "both"}, "entry_regime_is_known", id="unknown regime"),
+    ],
+)
+def test_an_entry_that_cannot_be_is_not_stored(
+    account: Account, changes: dict[str, Any], promise: str
+) -> None:
+    refused(entry(account, **changes), promise)
+
+
+@pytest.mark.parametrize(
+    ("changes", "promise"),
+    [
+        param({"amount_sats": None}, "execution_knows_what_its_action_needs", id="adds nothing"),
+        param({"does": "close_position"}, "execution_knows", id="closes with sats"),
+        param({"does": "set_stoploss", "amount_sats": None}, "execution_knows", id="stop nowhere"),
+        param({"does": "set_trailing", "amount_sats": None}, "execution_knows", id="trails by nothing"),
         param({"state": "confirmed"}, "execution_is_settled_when", id="final, never settled"),
+        param({"settled_at": timezone.now()}, "execution_is_settled_when", id="open, yet settled"),
     ],
 )
 def test_the_database_refuses_an_execution_that_cannot_be(
-    account: Account, changes: dict[str, Any], promise: str
+    guard: MarginGuard, changes: dict[str, Any], promise: str
 ) -> None:
-    mine = guard(account)
-    mine.save()
-
     with pytest.raises(IntegrityError, match=promise):
-        execution(mine, **changes)
+        execution(guard, **changes)
+
+
+def test_a_position_has_at_most_one_unsettled_execution_of_an_automation(guard: MarginGuard) -> None:
+    execution(guard)
+
+    with transaction.atomic(), pytest.raises(IntegrityError, match="one_unsettled_execution"):
+        execution(guard, state="unknown")
+    execution(guard, position_id="p2")
+    execution(guard, state="confirmed", settled_at=timezone.now())
+
+
+def test_there_is_one_switch_for_everything(account: Account) -> None:
+    assert account.switch == Installation.current().switch == "active"
+    refused(Installation(pk=2), "there_is_one_installation")
+    refused(Installation(pk=1, switch="on"), "installation_switch_is_known")
+    assert str(Installation.current()) == "Everything: Active: everything"
+
+
+@pytest.mark.parametrize(
+    ("threshold", "says"),
+    [
+        param("40", "target must lie on the safe side", id="below the step's target"),
+        param("0", "more than 0 %", id="zero"),
+        param("101", "at most 100 %", id="above 100"),
+        param(None, "cannot be null", id="none"),
+    ],
+)
+def test_a_positions_own_threshold_must_work_with_its_step(
+    guard: MarginGuard, threshold: str | None, says: str
+) -> None:
+    mine = step(guard, does="add_to_reach", amount_sats=None, target_percent=Decimal(50))
+    mine.save()
+    own = PositionThreshold(step=mine, position_id="p1")
+    if threshold is not None:
+        own.threshold_percent = Decimal(threshold)
+
+    with pytest.raises(ValidationError) as found:
+        own.full_clean()
+
+    assert says in " ".join(found.value.message_dict["threshold_percent"])
+
+
+def test_an_automation_is_found_as_its_own_kind(account: Account, guard: MarginGuard) -> None:
+    closing, opening = exits(account), entry(account)
+    closing.save()
+    opening.save()
+
+    for made in (guard, closing, opening):
+        assert find(made.pk) == made
+        assert typed(Automation.objects.get(pk=made.pk)) == made
+    assert find(0) is None
+    with pytest.raises(Automation.DoesNotExist):
+        typed(Automation.objects.create(account=account, name="of no kind"))
+
+
+def test_rows_say_in_a_line_what_they_are(guard: MarginGuard) -> None:
+    mine = step(guard)
+    mine.save()
+    own = PositionThreshold.objects.create(step=mine, position_id="p1", threshold_percent=60)
+    spent = mine.spent.create(position_id="p1", acted_at=timezone.now())
+
+    assert str(mine) == "at 70 %: Add a fixed amount of margin"
+    assert str(own) == "p1: 60 %"
+    assert str(spent) == "at 70 %: Add a fixed amount of margin acted on p1"
+    did = execution(guard)
+    assert str(did) == f"execution {did.pk}: add margin on p1, intended"

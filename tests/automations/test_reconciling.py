@@ -8,21 +8,16 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from automations import executing, reconciling, services
+from automations import reconciling
 from automations.locking import position_lock
-from automations.models import Execution, JournalEntry, MarginGuard
+from automations.models import Execution, GuardStep, JournalEntry, MarginGuard
 from exchange.client import Client
 from exchange.money import Sats
 from exchange.position import Position, PositionId
 from exchange.simulator.running import Simulator
+from tests.automations.acting import ADD_MARGIN, effects, long_ago, look, rest_until_ready
 from tests.automations.conftest import open_long
 from tests.automations.test_models import execution
-from tests.automations.test_services import ADD_MARGIN, SWEEP, effects, rest_until_ready
-
-
-def long_ago() -> None:
-    """Let every request of the past have arrived or never arrive."""
-    Execution.objects.update(decided_at=timezone.now() - timedelta(minutes=2))
 
 
 def test_a_lost_answer_is_settled_by_the_margin_that_shows_it_happened(
@@ -30,7 +25,7 @@ def test_a_lost_answer_is_settled_by_the_margin_that_shows_it_happened(
 ) -> None:
     venue.set_price(94_000)
     venue.fault("lost_answer", path=ADD_MARGIN)
-    services.act(guard.pk, long.id, SWEEP)
+    look(guard, long)
 
     (settled,) = reconciling.settle_all()
 
@@ -44,14 +39,14 @@ def test_what_never_arrived_is_settled_once_it_no_longer_can(
 ) -> None:
     venue.set_price(95_000)
     venue.fault("status", status=504, path=ADD_MARGIN)
-    services.act(guard.pk, long.id, SWEEP)
+    look(guard, long)
 
     assert reconciling.settle_all() == []
     long_ago()
     (settled,) = reconciling.settle_all()
 
     assert settled.state == "not_applied"
-    assert services.act(guard.pk, long.id, SWEEP) == "confirmed"
+    assert look(guard, long) == "confirmed"
     assert effects(venue) == 1
 
 
@@ -60,7 +55,7 @@ def test_what_cannot_be_told_is_quarantined_and_counts_as_spent(
 ) -> None:
     venue.set_price(92_000)
     venue.fault("status", status=504, path=ADD_MARGIN)
-    services.act(guard.pk, long.id, SWEEP)
+    look(guard, long)
     client.add_margin(long.id, Sats(777))
     long_ago()
 
@@ -68,7 +63,7 @@ def test_what_cannot_be_told_is_quarantined_and_counts_as_spent(
 
     assert settled.state == "quarantined"
     rest_until_ready(guard)
-    assert executing.budget_left(guard, long.id, timezone.now()) == 30_000
+    assert guard.budget_per_position_sats - Execution.objects.spending().sats() == 30_000
 
 
 @pytest.mark.parametrize(
@@ -81,10 +76,10 @@ def test_what_cannot_be_told_is_quarantined_and_counts_as_spent(
 def test_a_close_without_an_answer_is_settled_by_whether_the_position_runs(
     venue: Simulator, long: Position, guard: MarginGuard, fault: dict[str, Any], state: str
 ) -> None:
-    MarginGuard.objects.update(does=MarginGuard.Does.CLOSE)
+    GuardStep.objects.update(does=GuardStep.Does.CLOSE)
     venue.set_price(95_000)
     venue.fault(**fault, path="/v3/futures/isolated/trade/close")
-    services.act(guard.pk, long.id, SWEEP)
+    look(guard, long)
     long_ago()
 
     (settled,) = reconciling.settle_all()
@@ -97,7 +92,7 @@ def test_a_worker_killed_before_it_recorded_leaves_something_to_settle(
 ) -> None:
     """The row says intended, the exchange has the margin: what kill -9 after sending leaves."""
     venue.set_price(94_000)
-    services.act(guard.pk, long.id, SWEEP)
+    look(guard, long)
     Execution.objects.update(state="intended", settled_at=None)
     long_ago()
 
@@ -112,7 +107,7 @@ def test_a_top_up_of_a_position_that_is_closed_now_is_judged_by_its_last_margin(
 ) -> None:
     venue.set_price(94_000)
     venue.fault("lost_answer", path=ADD_MARGIN)
-    services.act(guard.pk, long.id, SWEEP)
+    look(guard, long)
     client.close(long.id)
 
     (settled,) = reconciling.settle_all()
@@ -125,7 +120,7 @@ def test_an_account_that_cannot_be_read_leaves_its_executions_open(
 ) -> None:
     venue.set_price(95_000)
     venue.fault("lost_answer", path=ADD_MARGIN)
-    services.act(guard.pk, long.id, SWEEP)
+    look(guard, long)
     venue.fault("status", status=500, path="/v3/futures/isolated/trades/running", next=10)
 
     assert reconciling.settle_all() == []

@@ -2,41 +2,21 @@
 
 import threading
 from collections.abc import Callable
-from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.db import connection
-from django.utils import timezone
 
 from accounts.gateway import redis_client
 from accounts.models import Account
-from automations import executing, services
-from automations.executing import Facts, Seen
-from automations.models import Execution, JournalEntry, MarginGuard
-from automations.rules import margin_guard
-from automations.rules.actions import AddMargin
+from automations import services
+from automations.models import Execution, GuardStep, JournalEntry, MarginGuard
 from exchange.client import Client
 from exchange.errors import TransientError
 from exchange.position import Position
 from exchange.simulator.running import Simulator
+from tests.automations.acting import ADD_MARGIN, effects, events, look, rest_until_ready
 from tests.automations.conftest import new_account, open_long
-
-SWEEP = Seen(origin=Execution.Origin.SWEEP)
-ADD_MARGIN = "/v3/futures/isolated/trade/add-margin"
-
-
-def effects(venue: Simulator, path: str = ADD_MARGIN) -> int:
-    """Count what truly happened, at the exchange."""
-    return sum(write.applied for write in venue.writes() if write.path == path)
-
-
-def rest_until_ready(guard: MarginGuard) -> None:
-    """Let the guard's cooldown be over by moving its past back."""
-    Execution.objects.filter(automation=guard).update(
-        settled_at=timezone.now() - timedelta(seconds=guard.cooldown_s)
-    )
 
 
 def test_adds_margin_and_records_before_and_after(
@@ -44,14 +24,12 @@ def test_adds_margin_and_records_before_and_after(
 ) -> None:
     venue.set_price(95_000)
 
-    assert services.act(guard.pk, long.id, SWEEP) == "confirmed"
+    assert look(guard, long) == "confirmed"
 
     execution = Execution.objects.get()
-    assert (execution.margin_before, execution.margin_after) == (100_000, 120_000)
-    assert (execution.liquidation_before, execution.liquidation_after) == (
-        Decimal(90_909),
-        Decimal("89285.5"),
-    )
+    assert (execution.before["margin"], execution.after["margin"]) == (100_000, 120_000)
+    assert (execution.before["liquidation"], execution.after["liquidation"]) == ("90909", "89285.5")
+    assert execution.after["balance"] == client.account().balance
     assert execution.amount_sats == 20_000
     assert execution.settled_at is not None
     assert client.rest.running_trades()[0].margin == 120_000
@@ -63,10 +41,10 @@ def test_the_journal_tells_the_story_in_its_shape(
 ) -> None:
     venue.set_price(95_000)
 
-    services.act(guard.pk, long.id, SWEEP)
+    look(guard, long)
 
-    intended, executed = JournalEntry.objects.order_by("id")
-    assert (intended.event, executed.event) == ("margin_guard_intended", "margin_guard_executed")
+    _, executed, read_back = JournalEntry.objects.order_by("id")
+    assert events() == ["margin_guard_intended", "margin_guard_executed", "margin_guard_read_back"]
     told = executed.as_json()
     assert set(told) == {"automationId", "type", "message", "data", "timestamp"}
     assert told["automationId"] == guard.pk
@@ -74,16 +52,17 @@ def test_the_journal_tells_the_story_in_its_shape(
     assert told["data"]["positionId"] == long.id
     assert told["data"]["action"] == "add_margin"
     assert told["data"]["marginRatio"] == "0.022695"
-    assert told["data"]["marginAfter"] == 120_000
+    assert told["data"]["after"]["margin"] == 120_000
+    assert read_back.data["after"]["balance"] == venue.balance()
 
 
 def test_closes_a_position_when_told_to(
     venue: Simulator, client: Client, long: Position, guard: MarginGuard
 ) -> None:
-    MarginGuard.objects.update(does=MarginGuard.Does.CLOSE)
+    GuardStep.objects.update(does=GuardStep.Does.CLOSE)
     venue.set_price(95_000)
 
-    assert services.act(guard.pk, long.id, SWEEP) == "confirmed"
+    assert look(guard, long) == "confirmed"
 
     assert client.rest.running_trades() == ()
     assert Execution.objects.get().does == "close_position"
@@ -92,7 +71,7 @@ def test_closes_a_position_when_told_to(
 def test_decides_anew_and_leaves_a_position_with_room_alone(
     venue: Simulator, long: Position, guard: MarginGuard
 ) -> None:
-    assert "has not reached" in services.act(guard.pk, long.id, SWEEP)
+    assert "has not reached" in look(guard, long)
 
     assert not Execution.objects.exists()
     assert not JournalEntry.objects.exists()
@@ -113,7 +92,7 @@ def test_acts_only_for_who_is_switched_on(
     venue.set_price(95_000)
     switch()
 
-    services.act(guard.pk, long.id, SWEEP)
+    look(guard, long)
 
     assert effects(venue) == 0
 
@@ -124,7 +103,7 @@ def test_a_position_that_is_gone_is_left_alone(
     client.close(long.id)
     venue.set_price(95_000)
 
-    assert services.act(guard.pk, long.id, SWEEP) == "the position is gone"
+    assert look(guard, long) == "the position is gone"
 
 
 def test_rests_after_acting_and_says_so_once(
@@ -132,10 +111,10 @@ def test_rests_after_acting_and_says_so_once(
 ) -> None:
     venue.set_price(94_000)
     MarginGuard.objects.update(cooldown_s=600)
-    services.act(guard.pk, long.id, SWEEP)
+    look(guard, long)
 
-    assert services.act(guard.pk, long.id, SWEEP) == "cooldown"
-    assert services.act(guard.pk, long.id, SWEEP) == "cooldown"
+    assert look(guard, long) == "cooldown"
+    assert look(guard, long) == "cooldown"
 
     assert effects(venue) == 1
     held = JournalEntry.objects.filter(event="margin_guard_held")
@@ -148,7 +127,7 @@ def test_never_spends_more_than_its_budget_on_a_position(
     venue.set_price(92_000)
     words = []
     for _ in range(4):
-        words.append(services.act(guard.pk, long.id, SWEEP))
+        words.append(look(guard, long))
         rest_until_ready(guard)
 
     assert words == ["confirmed", "confirmed", "confirmed", "budget_used_up"]
@@ -162,8 +141,8 @@ def test_never_spends_more_than_its_budget_in_a_day(
     other = open_long(client)
     venue.set_price(92_000)
 
-    services.act(guard.pk, long.id, SWEEP)
-    services.act(guard.pk, other.id, SWEEP)
+    look(guard, long)
+    look(guard, other)
 
     spent = [execution.amount_sats for execution in Execution.objects.order_by("id")]
     assert spent == [20_000, 10_000]
@@ -175,9 +154,9 @@ def test_a_lost_answer_is_never_sent_again(
     venue.set_price(94_000)
     venue.fault("lost_answer", path=ADD_MARGIN)
 
-    assert services.act(guard.pk, long.id, SWEEP) == "unknown"
+    assert look(guard, long) == "unknown"
     assert Execution.objects.get().settled_at is None
-    assert services.act(guard.pk, long.id, SWEEP) == "cooldown", "settled by proof, so it rests"
+    assert look(guard, long) == "cooldown", "settled by proof, so it rests"
 
     assert effects(venue) == 1
 
@@ -188,8 +167,8 @@ def test_what_may_still_arrive_blocks_the_next_action(
     venue.set_price(94_000)
     venue.fault("status", status=504, path=ADD_MARGIN)
 
-    assert services.act(guard.pk, long.id, SWEEP) == "unknown"
-    assert "not settled" in services.act(guard.pk, long.id, SWEEP)
+    assert look(guard, long) == "unknown"
+    assert "not settled" in look(guard, long)
 
     assert effects(venue) == 0
 
@@ -201,8 +180,8 @@ def test_what_was_surely_not_done_is_settled_and_may_be_tried_again(
     venue.fault("status", status=503, path=ADD_MARGIN)
 
     with pytest.raises(TransientError):
-        services.act(guard.pk, long.id, SWEEP)
-    assert services.act(guard.pk, long.id, SWEEP) == "confirmed"
+        look(guard, long)
+    assert look(guard, long) == "confirmed"
 
     states = [execution.state for execution in Execution.objects.order_by("id")]
     assert states == ["not_sent", "confirmed"]
@@ -215,7 +194,7 @@ def test_a_refusal_by_the_exchange_is_recorded_with_its_words(
     venue.set_price(95_000)
     venue.fault("status", status=400, path=ADD_MARGIN)
 
-    assert services.act(guard.pk, long.id, SWEEP) == "rejected"
+    assert look(guard, long) == "rejected"
 
     execution = Execution.objects.get()
     assert "400" in execution.error
@@ -228,7 +207,7 @@ def test_a_refused_key_suspends_its_account(
     venue.set_price(95_000)
     venue.fault("status", status=401, path=ADD_MARGIN)
 
-    assert services.act(guard.pk, long.id, SWEEP) == "rejected"
+    assert look(guard, long) == "rejected"
 
     account.refresh_from_db()
     assert not account.may_act
@@ -240,7 +219,7 @@ def test_a_failed_read_stops_the_decision(venue: Simulator, long: Position, guar
     venue.fault("status", status=500, path="/v3/futures/isolated/trades/running", next=10)
 
     with pytest.raises(TransientError):
-        services.act(guard.pk, long.id, SWEEP)
+        look(guard, long)
 
     assert not Execution.objects.exists()
 
@@ -253,12 +232,12 @@ def test_five_looks_at_once_have_one_effect(
     MarginGuard.objects.update(cooldown_s=600)
     start = threading.Barrier(5)
 
-    def look() -> None:
+    def look_at_once() -> None:
         start.wait(5)
-        services.act(guard.pk, long.id, SWEEP)
+        look(guard, long)
         connection.close()
 
-    threads = [threading.Thread(target=look) for _ in range(5)]
+    threads = [threading.Thread(target=look_at_once) for _ in range(5)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -270,50 +249,23 @@ def test_five_looks_at_once_have_one_effect(
 def test_the_sweep_finds_what_is_due_and_nothing_else(
     venue: Simulator, long: Position, guard: MarginGuard
 ) -> None:
-    assert list(services.due()) == []
+    assert list(services.due(MarginGuard)) == []
 
     venue.set_price(95_000)
     redis_client().flushdb()
 
-    assert list(services.due()) == [services.Due(guard_id=guard.pk, position_id=long.id)]
+    assert list(services.due(MarginGuard)) == [
+        services.Due(automation_id=guard.pk, position_id=long.id)
+    ]
 
 
 @pytest.mark.usefixtures("guard")
 def test_one_account_that_cannot_be_read_holds_up_no_other(venue: Simulator, long: Position) -> None:
     broken = new_account(venue, 1)
-    MarginGuard.objects.create(
-        account=broken, name="first", threshold_percent=50, does="close_position"
+    MarginGuard.objects.create(account=broken, name="first").steps.create(
+        threshold_percent=50, does="close_position"
     )
     venue.set_price(95_000)
     venue.fault("status", status=401, account=venue.accounts[1].credentials.key, next=10)
 
-    assert [due.position_id for due in services.due()] == [long.id]
-
-
-def test_an_account_switched_off_since_the_decision_is_left_alone_and_the_journal_says_so(
-    venue: Simulator, client: Client, long: Position, guard: MarginGuard
-) -> None:
-    venue.set_price(95_000)
-    facts = Facts(position=long, snapshot=client.snapshot(60), seen=SWEEP)
-    action = margin_guard.decide(long, facts.price, guard.config())
-    assert isinstance(action, AddMargin)
-    Account.objects.update(is_active=False)
-
-    said = executing.carry_out(guard, action, facts, client, timezone.now())
-
-    assert said == "account_inactive"
-    assert effects(venue) == 0
-    assert JournalEntry.objects.get().data["reason"] == "account_inactive"
-
-
-@pytest.mark.usefixtures("guard")
-def test_a_guard_that_contradicts_itself_holds_up_no_other_account(
-    venue: Simulator, long: Position
-) -> None:
-    twisted = new_account(venue, 1)
-    guard = MarginGuard(account=twisted, name="first", metric="liquidation_distance")
-    guard.threshold_percent, guard.does = Decimal(100), "close_position"
-    guard.save()  # no form lets it pass, but a script may write it
-    venue.set_price(95_000)
-
-    assert [due.position_id for due in services.due()] == [long.id]
+    assert [due.position_id for due in services.due(MarginGuard)] == [long.id]

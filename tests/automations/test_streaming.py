@@ -17,7 +17,7 @@ from pytest_django.fixtures import Settings
 from accounts.gateway import live_view, redis_client
 from accounts.models import Account
 from automations import changes, counting
-from automations.models import JournalEntry, MarginGuard
+from automations.models import GuardStep, JournalEntry, MarginGuard
 from automations.streaming import HEARTBEAT_KEY, HEARTBEAT_TTL_S, Streaming
 from exchange.client import Client
 from exchange.config import Endpoints, Network
@@ -113,7 +113,7 @@ def test_a_changed_threshold_is_taken_over_and_crossing_it_sends_a_message_witho
     venue.set_price(97_000)
     assert waiting("urgent") == [], "only from 95,238 on"
 
-    MarginGuard.objects.update(threshold_percent=Decimal(25))
+    GuardStep.objects.update(threshold_percent=Decimal(25))
 
     wait_until(lambda: waiting("urgent"), within_s=4, what="97,000 is beyond the new threshold")
     message = waiting("urgent")[0]
@@ -206,9 +206,9 @@ def events(account: Account) -> list[str]:
 
 
 def guarded(account: Account) -> MarginGuard:
-    return MarginGuard.objects.create(
-        account=account, name="guard", threshold_percent=50, does="close_position"
-    )
+    guard = MarginGuard.objects.create(account=account, name="guard")
+    guard.steps.create(threshold_percent=50, does="close_position")
+    return guard
 
 
 @pytest.mark.usefixtures("guard", "long")
@@ -225,9 +225,8 @@ def test_accounts_that_cannot_be_watched_disturb_no_other(
     for account in (wrong, broken, unknown, contradictory):
         guarded(account)
     # No form lets this pass, but a script may write it.
-    MarginGuard.objects.filter(account=contradictory).update(
-        metric="liquidation_distance", threshold_percent=100
-    )
+    MarginGuard.objects.filter(account=contradictory).update(metric="liquidation_distance")
+    GuardStep.objects.filter(guard__account=contradictory).update(threshold_percent=100)
 
     with streaming():
         wait_for(accounts=1, triggers=1)
@@ -238,7 +237,7 @@ def test_accounts_that_cannot_be_watched_disturb_no_other(
     left_out = {
         vars(record)["account_name"]: vars(record)["error"]
         for record in caplog.records
-        if record.getMessage() == "account cannot be watched"
+        if record.getMessage() in {"account cannot be watched", "automation cannot be used"}
     }
     assert set(left_out) == {"broken", "unknown", "twisted"}
     assert left_out["broken"] == "no credential key opens these credentials"

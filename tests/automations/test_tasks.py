@@ -36,7 +36,7 @@ def test_a_look_asked_for_by_a_tick_remembers_it(
 ) -> None:
     venue.set_price(95_000)
 
-    assert tasks.act(guard.pk, long.id, tasks.tick_as_json(TICK)) == "confirmed"
+    assert tasks.act(guard.pk, long.id, tasks.tick_as_json(TICK)) == {"status": "confirmed"}
 
     execution = Execution.objects.get()
     assert (execution.origin, execution.tick_price) == ("tick", TICK.price)
@@ -48,7 +48,7 @@ def test_a_look_asked_for_by_the_sweep_has_no_tick(
 ) -> None:
     venue.set_price(95_000)
 
-    assert tasks.act(guard.pk, long.id) == "confirmed"
+    assert tasks.act(guard.pk, long.id) == {"status": "confirmed"}
 
     execution = Execution.objects.get()
     assert (execution.origin, execution.tick_price, execution.tick_time_ms) == ("sweep", None, None)
@@ -62,7 +62,7 @@ def test_what_surely_did_not_happen_is_tried_again(
 
     answer = tasks.act.apply((guard.pk, long.id))
 
-    assert answer.get() == "confirmed"
+    assert answer.get() == {"status": "confirmed"}
     states = [execution.state for execution in Execution.objects.order_by("id")]
     assert states == ["not_sent", "not_sent", "confirmed"]
 
@@ -110,7 +110,9 @@ def test_a_slow_account_does_not_hold_back_what_is_due_for_another(
     venue.set_price(95_000)
     slow = new_account(venue, 1)
     Account.objects.filter(pk=slow.pk).update(network=Network.SIGNET)
-    MarginGuard.objects.create(account=slow, name="slow", threshold_percent=50, does="close_position")
+    MarginGuard.objects.create(account=slow, name="slow").steps.create(
+        threshold_percent=50, does="close_position"
+    )
     with scripted_exchange() as script:
         script.then(*[Answer(status=400, delay_s=1)] * 2)
         settings.LN_MARKETS_ENDPOINTS |= {Network.SIGNET: script.endpoints}

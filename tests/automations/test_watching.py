@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 from decimal import Decimal
-from fractions import Fraction
 
 import pytest
 
 from accounts.gateway import live_view
 from accounts.models import Account
 from automations.crossing import Crossing
-from automations.models import MarginGuard
+from automations.models import GuardStep, MarginGuard
+from automations.planning import PositionPlan, plans_of
 from automations.triggers import Trigger
 from automations.watching import Watch, Watched
 from exchange.client import Client
@@ -40,7 +40,7 @@ def watched(account: Account, client: Client, guard: MarginGuard) -> Watched:
         network=Network.PAPER,
         client=client,
         credentials=account.credentials(),
-        guards=((guard.pk, guard.config()),),
+        plans=plans_of([guard]),
     )
 
 
@@ -54,8 +54,8 @@ def test_each_position_is_armed_for_each_guard(
 ) -> None:
     open_long(client)
     open_long(client)
-    ((guard_id, config),) = watched.guards
-    watch.change(replace(watched, guards=((guard_id, config), (guard_id + 1, config))))
+    (plan,) = watched.plans
+    watch.change(replace(watched, plans=(plan, replace(plan, automation_id=plan.automation_id + 1))))
     assert len(crossing) == 0, "nothing is known yet"
 
     watch.take(client.rest.positions())
@@ -116,9 +116,11 @@ def test_a_changed_guard_is_armed_at_once(
     watch: Watch, crossing: Crossing, client: Client, watched: Watched, fired: list[Trigger]
 ) -> None:
     watch.take(client.rest.positions())
-    ((guard_id, config),) = watched.guards
+    (plan,) = watched.plans
+    assert isinstance(plan, PositionPlan)
+    GuardStep.objects.update(threshold_percent=25)
 
-    watch.change(replace(watched, guards=((guard_id, replace(config, threshold=Fraction(1, 4))),)))
+    watch.change(replace(watched, plans=plans_of(MarginGuard.acting())))
 
     crossing.look(between(97_500, 97_500))
     assert len(fired) == 1
@@ -138,8 +140,8 @@ def test_a_position_that_no_price_endangers_arms_nothing(
     watch: Watch, crossing: Crossing, client: Client, watched: Watched
 ) -> None:
     client.open_trade(NewTrade(side=Side.SELL, leverage=Decimal(1), quantity=Usd(1000)))
-    ((guard_id, config),) = watched.guards
-    watch.change(replace(watched, guards=((guard_id, replace(config, threshold=Fraction(1))),)))
+    GuardStep.objects.update(threshold_percent=100)
+    watch.change(replace(watched, plans=plans_of(MarginGuard.acting())))
 
     watch.take(client.rest.positions())
 

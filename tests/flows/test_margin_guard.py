@@ -14,7 +14,7 @@ from pytest_django.fixtures import Settings
 from accounts import services
 from accounts.gateway import client_for, redis_client
 from accounts.models import Account
-from automations.models import Execution, JournalEntry, MarginGuard
+from automations.models import Execution, GuardStep, JournalEntry, MarginGuard
 from automations.streaming import HEARTBEAT_KEY
 from exchange.config import Endpoints, Network
 from exchange.formulas import Side
@@ -47,12 +47,8 @@ def guarded(paper: Paper, settings: Settings, redis_url: str) -> Position:  # no
     opened = client_for(account).open_trade(
         NewTrade(side=Side.BUY, leverage=Decimal(10), quantity=Usd(1000))
     )
-    MarginGuard.objects.create(
-        account=account,
-        name="guard",
-        threshold_percent=50,
-        does=MarginGuard.Does.ADD_TO_REACH,
-        target_percent=30,
+    MarginGuard.objects.create(account=account, name="guard").steps.create(
+        threshold_percent=50, does=GuardStep.Does.ADD_TO_REACH, target_percent=30
     )
     assert isinstance(opened, Position)
     return opened
@@ -85,9 +81,11 @@ def test_a_tick_saves_the_position(paper: Paper, guarded: Position) -> None:
     execution = Execution.objects.get()
     assert effect["params"] == {"id": guarded.id, "amount": execution.amount_sats}
     assert (execution.origin, execution.tick_price) == ("tick", Decimal(95_000))
-    assert execution.margin_after == guarded.margin + (execution.amount_sats or 0)
+    assert execution.after["margin"] == guarded.margin + (execution.amount_sats or 0)
     events = JournalEntry.objects.order_by("id").values_list("event", flat=True)
-    assert list(events) == ["margin_guard_intended", "margin_guard_executed"]
+    assert list(events) == [
+        "margin_guard_intended", "margin_guard_executed", "margin_guard_read_back",
+    ]  # fmt: skip
 
 
 def test_the_sweep_saves_the_position_when_the_stream_is_dead(paper: Paper, guarded: Position) -> None:

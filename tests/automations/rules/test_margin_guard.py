@@ -2,31 +2,52 @@
 
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from automations.rules.actions import AddMargin, ClosePosition, Decision, Hold
+from automations.rules.actions import (
+    AddMargin,
+    ClosePosition,
+    Decision,
+    Hold,
+    Notify,
+    ReducePosition,
+)
 from automations.rules.margin_guard import (
     AddFixed,
+    AddShare,
     AddToReach,
     Close,
     GuardConfig,
     Metric,
+    Reduce,
     Response,
-    decide,
-    level,
+    Step,
+    Tell,
 )
-from automations.triggers import Direction
+from automations.rules.memory import Memory
+from automations.triggers import Direction, Level
+from exchange import formulas
 from exchange.formulas import Side
-from exchange.money import MAX_PRICE, TICK, Sats, UsdPerBtc, nearest_tick
-from exchange.position import Position
+from exchange.money import MAX_PRICE, TICK, Sats, Usd, UsdPerBtc, nearest_tick
+from exchange.position import Position, PositionId, Regime
 from tests.automations.positions import positions, prices, running
 
 
 def guard(metric: Metric, threshold: str, response: Response | None = None) -> GuardConfig:
-    return GuardConfig(metric=metric, threshold=Fraction(threshold), response=response or Close())
+    return ladder(metric, Step(number=1, threshold=Fraction(threshold), response=response or Close()))
+
+
+def ladder(metric: Metric, *steps: Step, **changes: Any) -> GuardConfig:
+    return GuardConfig(metric=metric, steps=steps, **changes)
+
+
+def level(position: Position, config: GuardConfig) -> Level | None:
+    """Return the level of a guard with one step."""
+    return next(iter(config.levels(position)), None)
 
 
 def price(value: str | int | Decimal) -> UsdPerBtc:
@@ -83,7 +104,7 @@ def price(value: str | int | Decimal) -> UsdPerBtc:
 def test_acts_from_its_threshold_on(
     position: Position, at: Decimal | int, config: GuardConfig, acts: bool
 ) -> None:
-    decision = decide(position, price(at), config)
+    decision = config.decide(position, price(at))
 
     assert isinstance(decision, Hold) is not acts
 
@@ -117,7 +138,7 @@ def test_acts_from_its_threshold_on(
     ],
 )
 def test_adds_what_was_asked_for(config: GuardConfig, decision: int) -> None:
-    action = decide(running(), price(92_000), config)
+    action = config.decide(running(), price(92_000))
 
     assert isinstance(action, AddMargin)
     assert action.amount == decision
@@ -125,7 +146,7 @@ def test_adds_what_was_asked_for(config: GuardConfig, decision: int) -> None:
 
 
 def test_says_why_it_acts() -> None:
-    action = decide(running(), price(92_000), guard(Metric.MARGIN_USED, "0.5"))
+    action = guard(Metric.MARGIN_USED, "0.5").decide(running(), price(92_000))
 
     assert isinstance(action, ClosePosition)
     assert action.why == "margin used 86.96 % reached 50.00 % at 92000"
@@ -134,7 +155,7 @@ def test_says_why_it_acts() -> None:
 def test_holds_where_no_margin_can_be_added() -> None:
     config = guard(Metric.MARGIN_USED, "0.01", AddFixed(amount=Sats(1)))
 
-    decision = decide(running(leverage=1), price(50_000), config)
+    decision = config.decide(running(leverage=1), price(50_000))
 
     assert isinstance(decision, Hold)
     assert "leverage is already 1" in decision.reason
@@ -157,22 +178,21 @@ def test_holds_where_no_margin_can_be_added() -> None:
             Metric.LIQUIDATION_DISTANCE, "0.05", AddToReach(target=Fraction(1, 25)),
             id="a target nearer liquidation than the threshold",
         ),
+        pytest.param(Metric.MARGIN_USED, "0.5", AddShare(share=Fraction(0)), id="a share of nothing"),
+        pytest.param(Metric.MARGIN_USED, "0.5", Reduce(share=Fraction(0)), id="reducing by nothing"),
+        pytest.param(Metric.MARGIN_USED, "0.5", Reduce(share=Fraction(1)), id="reducing by everything"),
     ],
 )  # fmt: skip
 def test_refuses_a_configuration_that_contradicts_itself(
     metric: Metric, threshold: str, response: Response
 ) -> None:
-    with pytest.raises(ValueError, match="must be"):
+    with pytest.raises(ValueError, match="must"):
         guard(metric, threshold, response)
 
 
+shares = st.fractions(min_value=Fraction(1, 1000), max_value=Fraction(99, 100), max_denominator=10_000)
 configs = st.builds(
-    GuardConfig,
-    metric=st.sampled_from(Metric),
-    threshold=st.fractions(
-        min_value=Fraction(1, 1000), max_value=Fraction(99, 100), max_denominator=10_000
-    ),
-    response=st.just(Close()),
+    lambda metric, threshold: guard(metric, str(threshold)), st.sampled_from(Metric), shares
 )
 
 
@@ -187,8 +207,8 @@ def test_acts_at_its_level_and_not_one_tick_before(position: Position, config: G
     assume(found is not None)
     assert found is not None
     back = TICK if found.direction is Direction.FALLING else -TICK
-    assert acts(decide(position, found.price, config))
-    assert found.price == MAX_PRICE or not acts(decide(position, price(found.price + back), config))
+    assert acts(config.decide(position, found.price))
+    assert found.price == MAX_PRICE or not acts(config.decide(position, price(found.price + back)))
 
 
 @given(position=positions(), config=configs, at=prices)
@@ -203,7 +223,7 @@ def test_its_level_says_at_every_price_whether_it_acts(
         reached = at <= found.price
     else:
         reached = at >= found.price
-    assert acts(decide(position, price(at), config)) is reached
+    assert acts(config.decide(position, price(at))) is reached
 
 
 TARGETS = {
@@ -226,10 +246,146 @@ def test_a_target_is_reached_by_what_it_adds(
     assert exact is not None
     at = nearest_tick(exact)
     threshold, target = TARGETS[metric]
-    config = GuardConfig(metric=metric, threshold=threshold, response=AddToReach(target=target))
-    action = decide(position, at, config)
+    config = guard(metric, str(threshold), AddToReach(target=target))
+    action = config.decide(position, at)
 
     assume(isinstance(action, AddMargin) and action.amount < position.largest_top_up)
     assert isinstance(action, AddMargin)
     after = metric.at(position.with_margin_added(action.amount), at)
     assert after >= target if metric.shrinks else after <= target
+
+
+def of_cross(side: Side = Side.BUY) -> Position:
+    """1,000 USD at 100,000 with 500,000 sats of collateral, 1,500 of them maintenance (6.12)."""
+    margin, maintenance = Sats(498_500), Sats(1_500)
+    liquidation = formulas.liquidation_price(side, Usd(1000), 100_000, margin)
+    return running(
+        side,
+        regime=Regime.CROSS,
+        margin=margin,
+        maintenance_margin=maintenance,
+        liquidation=liquidation,
+    )
+
+
+@pytest.mark.parametrize(
+    ("side", "liquidation"), [(Side.BUY, "66733.5"), (Side.SELL, "199402")], ids=["long", "short"]
+)
+def test_the_cross_position_is_judged_as_the_exchange_liquidates_it(
+    side: Side, liquidation: str
+) -> None:
+    position = of_cross(side)
+
+    assert position.liquidation == Decimal(liquidation)
+    assert position.margin_used_at(position.liquidation) == pytest.approx(1, abs=1e-5)
+    assert position.margin_ratio_at(position.entry) == Fraction(1_500, 500_000)
+
+
+def test_margin_on_the_cross_position_is_not_bounded_by_its_leverage() -> None:
+    config = guard(Metric.MARGIN_USED, "0.5", AddFixed(amount=Sats(10**9)))
+
+    action = config.decide(of_cross(), price(75_000))
+
+    assert isinstance(action, AddMargin)
+    assert action.amount == 10**9
+
+
+LADDER = ladder(
+    Metric.MARGIN_USED,
+    Step(number=1, threshold=Fraction(1, 4), response=Tell(), hysteresis=Fraction(1, 10)),
+    Step(number=2, threshold=Fraction(1, 2), response=AddShare(share=Fraction(1, 10))),
+    Step(number=3, threshold=Fraction(4, 5), response=Reduce(share=Fraction(1, 3))),
+    Step(number=4, threshold=Fraction(9, 10), response=Close()),
+)
+
+
+@pytest.mark.parametrize(
+    ("at", "action"),
+    [
+        pytest.param(97_500, Notify, id="28 % of the margin lost: the owner is told"),
+        pytest.param(95_000, AddMargin, id="53 %: a tenth of the margin is added"),
+        pytest.param(92_500, ReducePosition, id="81 %: a third is closed"),
+        pytest.param(91_500, ClosePosition, id="93 %: all of it"),
+    ],
+)
+def test_the_most_dangerous_step_reached_counts(at: int, action: type) -> None:
+    assert isinstance(LADDER.decide(running(), price(at)), action)
+
+
+def test_a_share_of_the_margin_is_rounded_down() -> None:
+    action = LADDER.decide(running(quantity=101), price(95_000))
+
+    assert isinstance(action, AddMargin)
+    assert action.amount == 1_010
+
+
+@pytest.mark.parametrize(
+    ("quantity", "closed"),
+    [
+        pytest.param(1000, 334, id="the rest is rounded down to 666"),
+        pytest.param(3, 1, id="one of three"),
+        pytest.param(2, 1, id="one of two, for the rest of 1.33 is 1"),
+    ],
+)
+def test_reducing_closes_whole_contracts(quantity: int, closed: int) -> None:
+    action = LADDER.decide(running(quantity=quantity), price(92_500))
+
+    assert isinstance(action, ReducePosition)
+    assert action.quantity == closed
+
+
+def test_reducing_what_cannot_be_split_closes_it() -> None:
+    assert isinstance(LADDER.decide(running(quantity=1), price(92_500)), ClosePosition)
+
+
+def test_a_step_that_acted_waits_until_the_danger_drew_back() -> None:
+    spent = Memory(spent=frozenset({1}))
+
+    assert isinstance(LADDER.decide(running(), price(97_500), spent), Hold)
+    assert LADDER.still_spent(running(), price(98_300), spent) == {1}, "17 % is not yet 15 %"
+    assert LADDER.still_spent(running(), price(98_600), spent) == frozenset()
+    assert isinstance(LADDER.decide(running(), price(95_000), spent), AddMargin), "others act"
+
+
+def test_a_step_without_hysteresis_never_waits() -> None:
+    spent = Memory(spent=frozenset({2}))
+
+    assert isinstance(LADDER.decide(running(), price(95_000), spent), AddMargin)
+
+
+@given(position=positions(), metric=st.sampled_from(Metric), at=prices)
+def test_a_waiting_step_is_looked_at_where_it_may_act_again(
+    position: Position, metric: Metric, at: Decimal
+) -> None:
+    threshold = Fraction(1, 2)
+    step = Step(number=1, threshold=threshold, response=Close(), hysteresis=Fraction(1, 4))
+    config, spent = ladder(metric, step), Memory(spent=frozenset({1}))
+
+    (found,) = config.levels(position, spent) or (None,)
+
+    ready = not config.still_spent(position, price(at), spent)
+    if found is None:
+        assert not ready
+    elif found.direction is Direction.RISING:
+        assert ready is (at >= found.price)
+    else:
+        assert ready is (at <= found.price)
+
+
+def test_a_guard_covers_the_side_and_the_positions_it_was_told() -> None:
+    longs = ladder(Metric.MARGIN_USED, *LADDER.steps, side=Side.BUY)
+    one = ladder(Metric.MARGIN_USED, *LADDER.steps, positions=frozenset({PositionId("p2")}))
+
+    assert longs.covers(running())
+    assert not longs.covers(running(Side.SELL))
+    assert one.covers(running(id=PositionId("p2")))
+    assert not one.covers(running())
+    assert LADDER.covers(running())
+    assert LADDER.covers(running(Side.SELL))
+
+
+def test_a_position_may_have_thresholds_of_its_own() -> None:
+    config = LADDER.with_thresholds({1: Fraction(1, 5)})
+
+    assert isinstance(config.decide(running(), price(97_900)), Notify)
+    assert isinstance(LADDER.decide(running(), price(97_900)), Hold)

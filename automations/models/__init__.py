@@ -1,0 +1,22 @@
+"""What people configure, what was done for them, and the journal of why."""
+
+from automations.models.auto_entry import AutoEntry
+from automations.models.automation import Automation, PositionAutomation
+from automations.models.execution import Execution
+from automations.models.journal import JournalChain, JournalEntry
+from automations.models.margin_guard import GuardStep, MarginGuard, PositionThreshold, SpentStep
+from automations.models.take_profit_stop_loss import TakeProfitStopLoss
+
+__all__ = [
+    "AutoEntry",
+    "Automation",
+    "Execution",
+    "GuardStep",
+    "JournalChain",
+    "JournalEntry",
+    "MarginGuard",
+    "PositionAutomation",
+    "PositionThreshold",
+    "SpentStep",
+    "TakeProfitStopLoss",
+]

@@ -1,0 +1,111 @@
+"""What all automations have in common, whatever their kind."""
+
+from typing import ClassVar, Self, cast
+
+from django.contrib.postgres.fields import ArrayField
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.db.models import Q
+
+from accounts.models import Account
+from accounts.switch import Switch, switch_field
+from exchange.formulas import Side
+from exchange.position import PositionId, Regime
+
+REGIMES = [
+    (Regime.ISOLATED.value, "Isolated trades"),
+    (Regime.CROSS.value, "The cross position"),
+]
+
+
+class Automation(models.Model):
+    """A configured rule on one account; each kind is a table of its own below this one."""
+
+    KIND: ClassVar[str] = ""
+    """What the journal calls it; its events begin with this word."""
+
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="automations")
+    name = models.CharField(max_length=100)
+    enabled = models.BooleanField(default=True)
+    switch = switch_field()
+    shadow = models.BooleanField(
+        default=False,
+        help_text="Decide on live data and write down what would be done, but do nothing.",
+    )
+    cooldown_s = models.PositiveIntegerField(
+        "cooldown (seconds)",
+        default=10,
+        validators=[MinValueValidator(1)],
+        help_text="After acting, wait at least this long before acting on the same position again.",
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    changed_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["account_id", "name"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["account", "name"], name="automation_name_is_unique_per_account"
+            ),
+            models.CheckConstraint(
+                condition=Q(cooldown_s__gte=1), name="automation_cooldown_is_positive"
+            ),
+            models.CheckConstraint(
+                condition=Q(switch__in=Switch.values), name="automation_switch_is_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} on {self.account}"
+
+    @classmethod
+    def acting(cls) -> models.QuerySet[Self]:
+        """Return those switched on, of active, verified accounts; each with its account.
+
+        What only the switches forbid is among them: it is refused where it would act, and journalled.
+        """
+        found = cls._default_manager.filter(
+            enabled=True, account__is_active=True, account__verified_at__isnull=False
+        ).select_related("account")
+        return cast("models.QuerySet[Self]", found)
+
+
+class PositionAutomation(Automation):
+    """What automations that look at positions have in common: which ones they look at."""
+
+    regime = models.CharField(
+        "positions", max_length=16, choices=REGIMES, default=Regime.ISOLATED.value
+    )
+    side = models.CharField(
+        max_length=8,
+        choices=[("", "Both"), (Side.BUY.value, "Long"), (Side.SELL.value, "Short")],
+        blank=True,
+        default="",
+    )
+    only_positions = ArrayField(
+        models.CharField(max_length=64),
+        default=list,
+        blank=True,
+        verbose_name="only these positions",
+        help_text="Ids with commas between; empty: all.",
+    )
+
+    class Meta:
+        abstract = True
+
+    @property
+    def rule_side(self) -> Side | None:
+        return Side(self.side) if self.side else None
+
+    @property
+    def rule_positions(self) -> frozenset[PositionId]:
+        return frozenset(PositionId(each) for each in self.only_positions)
+
+
+def regime_is_known(name: str) -> models.CheckConstraint:
+    return models.CheckConstraint(condition=Q(regime__in=[each.value for each in Regime]), name=name)
+
+
+def side_is_known(name: str, *, required: bool = False) -> models.CheckConstraint:
+    sides = [side.value for side in Side]
+    return models.CheckConstraint(condition=Q(side__in=sides if required else [*sides, ""]), name=name)

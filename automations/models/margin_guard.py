@@ -1,0 +1,315 @@
+"""Margin Guard's tables: the guard, its ladder of steps, and what is remembered of each position."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, ClassVar, Final
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.db.models import Q
+
+from automations.models.automation import (
+    PositionAutomation,
+    regime_is_known,
+    side_is_known,
+)
+from automations.rules.margin_guard import (
+    AddFixed,
+    AddShare,
+    AddToReach,
+    Close,
+    GuardConfig,
+    Metric,
+    Reduce,
+    Response,
+    Step,
+    Tell,
+)
+from exchange.money import Sats
+from exchange.position import Regime
+
+_METRICS: Final = [
+    (Metric.MARGIN_USED.value, "Margin used: the loss as a share of the margin"),
+    (Metric.LIQUIDATION_DISTANCE.value, "Liquidation distance: the way there as a share of the price"),
+    (Metric.MARGIN_RATIO.value, "Margin ratio: the exchange's own, moves very late"),
+]
+
+
+def percent_field(
+    label: str, *, help_text: str = "", required: bool = False, signed: bool = False
+) -> Any:
+    return models.DecimalField(
+        label,
+        max_digits=7,
+        decimal_places=4,
+        null=not required,
+        blank=not required,
+        help_text=help_text,
+        validators=[]
+        if signed
+        else [MinValueValidator(Decimal("0.0001"), "This must be more than 0 %%.")],
+    )
+
+
+class MarginGuard(PositionAutomation):
+    """Keep the account's positions from liquidation."""
+
+    KIND: ClassVar[str] = "margin_guard"
+
+    metric = models.CharField(max_length=32, choices=_METRICS, default=Metric.MARGIN_USED.value)
+    budget_per_position_sats = models.PositiveBigIntegerField(
+        "budget per position (sats)",
+        default=100_000,
+        validators=[MinValueValidator(1)],
+        help_text="All top-ups of one position together never pass this.",
+    )
+    budget_per_day_sats = models.PositiveBigIntegerField(
+        "budget per 24 hours (sats)",
+        default=200_000,
+        validators=[MinValueValidator(1)],
+        help_text="All top-ups by this guard within 24 hours together never pass this.",
+    )
+    accepts_reopening = models.BooleanField(
+        "I accept the cost of reducing",
+        default=False,
+        help_text=(
+            "The exchange cannot close a part of an isolated trade: it is closed whole, at both fees"
+            " and with its loss realised, and the rest is opened anew. If that fails, nothing is open."
+        ),
+    )
+
+    class Meta:
+        verbose_name = "margin guard"
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(metric__in=[metric.value for metric in Metric]),
+                name="guard_metric_is_known",
+            ),
+            regime_is_known("guard_regime_is_known"),
+            side_is_known("guard_side_is_known"),
+        ]
+
+    def rule(self, position_id: str | None = None) -> GuardConfig:
+        """Return the rule, with a position's own thresholds where it has some.
+
+        Raises:
+            ValueError: the numbers contradict each other, or there is no step.
+        """
+        config = self.rule_of([step.as_rule() for step in self.steps.all()])
+        own = {
+            threshold.step_id: Fraction(threshold.threshold_percent) / 100
+            for step in self.steps.all()
+            for threshold in step.position_thresholds.all()
+            if threshold.position_id == position_id
+        }
+        return config.with_thresholds(own) if own else config
+
+    def rule_of(self, steps: Iterable[Step]) -> GuardConfig:
+        return GuardConfig(
+            metric=Metric(self.metric),
+            steps=tuple(steps),
+            side=self.rule_side,
+            positions=self.rule_positions,
+        )
+
+
+class GuardStep(models.Model):
+    """One rung of a guard's ladder; most guards have one."""
+
+    class Does(models.TextChoices):
+        NOTIFY = "notify", "Only tell me"
+        ADD_FIXED = "add_fixed", "Add a fixed amount of margin"
+        ADD_SHARE = "add_share", "Add a share of the margin"
+        ADD_TO_REACH = "add_to_reach", "Add just enough margin to reach a target"
+        REDUCE = "reduce_position", "Close a part of the position"
+        CLOSE = "close_position", "Close the position"
+
+    NEEDS: ClassVar = {
+        Does.ADD_FIXED: "amount_sats",
+        Does.ADD_SHARE: "share_percent",
+        Does.ADD_TO_REACH: "target_percent",
+        Does.REDUCE: "reduce_percentage",
+    }
+    """Which field each action cannot do without."""
+
+    guard = models.ForeignKey(MarginGuard, on_delete=models.CASCADE, related_name="steps")
+    threshold_percent = percent_field(
+        "threshold (%)",
+        required=True,
+        help_text="Act when the metric reaches this: 70 of the margin used, or 2 of distance left.",
+    )
+    does = models.CharField("action", max_length=32, choices=Does.choices, default=Does.ADD_TO_REACH)
+    amount_sats = models.PositiveBigIntegerField(
+        "amount (sats)", null=True, blank=True, validators=[MinValueValidator(1)]
+    )
+    share_percent = percent_field("share of the margin (%)")
+    target_percent = percent_field("target (%)", help_text="Bring the metric back to this.")
+    reduce_percentage = percent_field("part to close (%)")
+    hysteresis_percent = percent_field(
+        "hysteresis (%)",
+        help_text="Act again only after the metric drew back from the threshold by this.",
+    )
+    cooldown_s = models.PositiveIntegerField(
+        "cooldown (seconds)",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Instead of the guard's own.",
+    )
+
+    class Meta:
+        ordering = ["guard_id", "threshold_percent"]
+        verbose_name = "step"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["guard", "threshold_percent"],
+                name="two_steps_have_two_thresholds",
+                violation_error_message="Another step has this threshold.",
+            ),
+            models.CheckConstraint(
+                condition=Q(threshold_percent__gt=0, threshold_percent__lte=100),
+                name="step_threshold_is_a_share",
+            ),
+            models.CheckConstraint(
+                # A comparison with NULL is not false, and a check lets it through: say "not null" too.
+                condition=Q(does="add_fixed", amount_sats__isnull=False, amount_sats__gt=0)
+                | Q(does="add_share", share_percent__isnull=False, share_percent__gt=0)
+                | Q(does="add_to_reach", target_percent__isnull=False, target_percent__gt=0)
+                | Q(does="reduce_position", reduce_percentage__isnull=False, reduce_percentage__gt=0)
+                | Q(does__in=["notify", "close_position"]),
+                name="step_action_has_what_it_needs",
+                violation_error_message="The chosen action needs its number.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"at {_said(self.threshold_percent)}: {self.get_does_display()}"
+
+    def clean(self) -> None:
+        """Refuse, at the right field, what could never work."""
+        super().clean()
+        needed = self.NEEDS.get(self.Does(self.does)) if self.does in self.Does else None
+        if needed is not None and getattr(self, needed) is None:
+            raise ValidationError({needed: "The chosen action needs this number."})
+        if self.does == self.Does.REDUCE and not self._may_reduce():
+            raise ValidationError(
+                {"does": "Tick “I accept the cost of reducing” first: it closes and reopens the trade."}
+            )
+        self._check_against_the_rule()
+
+    def _may_reduce(self) -> bool:
+        return self.guard.accepts_reopening or self.guard.regime != Regime.ISOLATED
+
+    def _check_against_the_rule(self) -> None:
+        if getattr(self, "threshold_percent", None) is None:
+            return  # the form already said what is wrong with it
+        try:
+            self.guard.rule_of([self.as_rule()])
+        except ValueError as fault:
+            said = str(fault)
+            field = next(
+                (name for word, name in _FIELD_OF.items() if word in said), "threshold_percent"
+            )
+            raise ValidationError({field: f"{said[0].upper()}{said[1:]}."}) from fault
+
+    @property
+    def acts_once(self) -> bool:
+        """Whether it waits, after it acted, until the danger drew back."""
+        return self.as_rule().waits
+
+    def as_rule(self) -> Step:
+        return Step(
+            number=self.pk or 0,
+            threshold=_share(self.threshold_percent),
+            response=self._response(),
+            hysteresis=None if self.hysteresis_percent is None else _share(self.hysteresis_percent),
+        )
+
+    def _response(self) -> Response:
+        match self.Does(self.does):
+            case self.Does.NOTIFY:
+                return Tell()
+            case self.Does.ADD_FIXED:
+                return AddFixed(amount=Sats(self.amount_sats or 0))
+            case self.Does.ADD_SHARE:
+                return AddShare(share=_share(self.share_percent))
+            case self.Does.ADD_TO_REACH:
+                return AddToReach(target=_share(self.target_percent))
+            case self.Does.REDUCE:
+                return Reduce(share=_share(self.reduce_percentage))
+            case _:
+                return Close()
+
+
+_FIELD_OF: Final = {
+    "target": "target_percent",
+    "hysteresis": "hysteresis_percent",
+    "part to close": "reduce_percentage",
+    "share": "share_percent",
+    "amount": "amount_sats",
+}
+"""In which field's words the rule speaks."""
+
+
+def _said(percent: Decimal) -> str:
+    return f"{Decimal(percent).normalize():f} %"
+
+
+def _share(percent: Any) -> Fraction:
+    return Fraction(percent or 0) / 100
+
+
+class PositionThreshold(models.Model):
+    """Another threshold of a step for one position."""
+
+    step = models.ForeignKey(GuardStep, on_delete=models.CASCADE, related_name="position_thresholds")
+    position_id = models.CharField(max_length=64)
+    threshold_percent = percent_field("threshold (%)", required=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["step", "position_id"], name="a_position_has_one_threshold_per_step"
+            ),
+            models.CheckConstraint(
+                condition=Q(threshold_percent__gt=0, threshold_percent__lte=100),
+                name="position_threshold_is_a_share",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.position_id}: {_said(self.threshold_percent)}"
+
+    def clean(self) -> None:
+        """Refuse a threshold at which the step could not work."""
+        super().clean()
+        if getattr(self, "threshold_percent", None) is None:
+            return  # the form already said what is wrong with it
+        step = replace(self.step.as_rule(), threshold=_share(self.threshold_percent))
+        try:
+            self.step.guard.rule_of([step])
+        except ValueError as fault:
+            raise ValidationError({"threshold_percent": f"With this threshold {fault}."}) from fault
+
+
+class SpentStep(models.Model):
+    """A step with hysteresis that acted on a position and waits for the danger to draw back."""
+
+    step = models.ForeignKey(GuardStep, on_delete=models.CASCADE, related_name="spent")
+    position_id = models.CharField(max_length=64)
+    shadow = models.BooleanField(default=False)
+    """Whether it only would have acted: a live guard is not bound by that."""
+    acted_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["step", "position_id", "shadow"], name="a_step_is_spent_once_per_position"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.step} acted on {self.position_id}"

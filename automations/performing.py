@@ -1,0 +1,114 @@
+"""The only place from which anything is written to the exchange: each action as its one request."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import assert_never
+
+from automations.rules.actions import (
+    AddMargin,
+    ClosePosition,
+    Notify,
+    OpenPosition,
+    PositionAction,
+    ReducePosition,
+    SetStopLoss,
+    SetTakeProfit,
+    SetTrailingStop,
+)
+from exchange.client import Client
+from exchange.cross import NewCrossOrder
+from exchange.errors import RejectedError
+from exchange.money import Usd
+from exchange.position import Position, PositionId, Regime
+from exchange.trade import NewTrade, OpenOrder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What the exchange answered: the position as it is now, or the id of what was opened."""
+
+    position: Position | None = None
+    opened: PositionId | None = None
+    quantity: Usd | None = None
+    """How many contracts were opened or closed, where that was not known before."""
+
+
+def perform(
+    action: PositionAction | OpenPosition, position: Position | None, client: Client, *, label: str
+) -> Done:
+    """Send the one request of the action. `label` tells an order of ours from any other.
+
+    Raises:
+        TransientError, RejectedError, UnknownOutcomeError, OperatorNeededError
+    """
+    if isinstance(action, OpenPosition):
+        return _open(action.order, client)
+    assert position is not None
+    if position.regime is Regime.CROSS:
+        return _on_cross(action, position, client, label)
+    return _on_isolated(action, client)
+
+
+def _open(order: NewTrade | NewCrossOrder, client: Client) -> Done:
+    if isinstance(order, NewCrossOrder):
+        return Done(opened=PositionId(client.rest.cross.order(order).id))
+    opened = client.open_trade(order)
+    runs = opened if isinstance(opened, Position) else None
+    return Done(opened=opened.id, position=runs, quantity=opened.quantity)
+
+
+def _on_isolated(action: PositionAction, client: Client) -> Done:
+    match action:
+        case Notify():
+            return Done()
+        case AddMargin(position_id=position_id, amount=amount):
+            return Done(position=client.add_margin(position_id, amount))
+        case ReducePosition(position_id=position_id) | ClosePosition(position_id=position_id):
+            client.close(position_id)
+            return Done()
+        case SetStopLoss(position_id=position_id, price=price):
+            return _still_running(client.set_stoploss(position_id, price))
+        case SetTrailingStop(position_id=position_id, distance=distance):
+            share = Decimal(distance.numerator) / Decimal(distance.denominator)
+            return _still_running(client.set_stoploss(position_id, None, trailing=share))
+        case SetTakeProfit(position_id=position_id, price=price):
+            return _still_running(client.set_takeprofit(position_id, price))
+        case never:
+            assert_never(never)
+
+
+def _on_cross(action: PositionAction, position: Position, client: Client, label: str) -> Done:
+    match action:
+        case Notify():
+            return Done()
+        case AddMargin(amount=amount):
+            return Done(position=client.rest.cross.deposit(amount).running())
+        case ReducePosition(quantity=quantity):
+            return Done(quantity=_reduce_cross(position, quantity, client, label))
+        case ClosePosition():
+            client.rest.cross.close_position()
+        case SetStopLoss() | SetTrailingStop() | SetTakeProfit():
+            raise RejectedError("The cross position has neither stop nor take profit.")
+        case never:
+            assert_never(never)
+    # What it is now is read afterwards: a failure of that reading is no failure of the write.
+    return Done()
+
+
+def _reduce_cross(position: Position, quantity: Usd, client: Client, label: str) -> Usd:
+    """Order the other way, capped by a fresh read: a larger order would flip the position (7.1).
+
+    Returns:
+        how many contracts were closed.
+    """
+    fresh = client.rest.cross.position().running()
+    if fresh is None or fresh.side is not position.side:
+        raise RejectedError("The cross position is not what it was: it is flat or turned by now.")
+    capped = Usd(min(quantity, fresh.quantity))
+    order = NewCrossOrder(side=fresh.side.opposite, quantity=capped, client_id=label)
+    client.rest.cross.order(order, protective=True)
+    return capped
+
+
+def _still_running(answer: Position | OpenOrder) -> Done:
+    return Done(position=answer if isinstance(answer, Position) else None)

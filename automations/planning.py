@@ -1,0 +1,107 @@
+"""What the stream process needs to know of each automation, as values that can be compared."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from automations.models import (
+    AutoEntry,
+    Automation,
+    MarginGuard,
+    PositionThreshold,
+    TakeProfitStopLoss,
+)
+from automations.models.kinds import Kind, OnPosition
+from automations.remembering import memories_of
+from automations.rules.auto_entry import EntryConfig
+from automations.rules.margin_guard import GuardConfig
+from automations.rules.memory import NOTHING, Memory
+from automations.rules.take_profit_stop_loss import ExitConfig
+from automations.triggers import Level
+from exchange.position import Position, PositionId, Regime
+
+logger = logging.getLogger(__name__)
+
+PositionRule = GuardConfig | ExitConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionPlan:
+    """An automation that looks at positions."""
+
+    automation_id: int
+    urgent: bool
+    regime: Regime
+    rule: PositionRule
+    own_rules: dict[PositionId, PositionRule] = field(default_factory=dict)
+    """Of positions with thresholds of their own."""
+    memories: dict[PositionId, Memory] = field(default_factory=dict)
+
+    def levels(self, position: Position) -> tuple[Level, ...]:
+        """Return the prices at which a look at the position is worth while."""
+        rule = self.own_rules.get(position.id, self.rule)
+        if position.regime is not self.regime or not rule.covers(position):
+            return ()
+        return rule.levels(position, self.memories.get(position.id, NOTHING))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryPlan:
+    """An automation that opens a position."""
+
+    automation_id: int
+    rule: EntryConfig
+
+
+Plan = PositionPlan | EntryPlan
+
+
+def acting() -> Iterator[Kind]:
+    """Return all automations that are switched on, with what their rules need."""
+    yield from MarginGuard.acting().prefetch_related("steps__position_thresholds")
+    yield from TakeProfitStopLoss.acting()
+    yield from AutoEntry.acting()
+
+
+def plans_of(automations: Iterable[Kind]) -> tuple[Plan, ...]:
+    """Return the plans; an automation whose numbers contradict each other is left out and logged."""
+    found = []
+    for automation in automations:
+        try:
+            found.append(_plan(automation))
+        except ValueError as fault:
+            _say(automation, fault)
+    return tuple(found)
+
+
+def _plan(automation: Kind) -> Plan:
+    if isinstance(automation, AutoEntry):
+        return EntryPlan(automation_id=automation.pk, rule=automation.rule())
+    return PositionPlan(
+        automation_id=automation.pk,
+        urgent=isinstance(automation, MarginGuard),
+        regime=Regime(automation.regime),
+        rule=automation.rule(),
+        own_rules=_own_rules(automation),
+        memories=memories_of(automation),
+    )
+
+
+def _own_rules(automation: OnPosition) -> dict[PositionId, PositionRule]:
+    if not isinstance(automation, MarginGuard):
+        return {}
+    thresholds: list[PositionThreshold] = [
+        threshold for step in automation.steps.all() for threshold in step.position_thresholds.all()
+    ]
+    positions = {PositionId(threshold.position_id) for threshold in thresholds}
+    return {position_id: automation.rule(position_id) for position_id in positions}
+
+
+def _say(automation: Automation, fault: ValueError) -> None:
+    extra = {
+        "automation": automation.pk,
+        "account": automation.account_id,
+        "account_name": automation.account.name,
+        "error": str(fault),
+    }
+    logger.error("automation cannot be used", extra=extra)

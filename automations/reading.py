@@ -1,0 +1,83 @@
+"""What a decision sees: the price and the positions of one regime, with their age and source."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from django.conf import settings
+
+from exchange.client import Client
+from exchange.market import Quote, Source
+from exchange.position import Position, PositionId, PositionsSnapshot, Regime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """Price and positions at one moment."""
+
+    quote: Quote
+    positions: PositionsSnapshot | None
+    """None where only the price was asked for."""
+
+    def position(self, position_id: PositionId) -> Position | None:
+        for position in self.positions.positions if self.positions else ():
+            if position.id == position_id:
+                return position
+        return None
+
+
+def read(client: Client, regime: Regime, *, not_before: datetime | None = None) -> Seen:
+    """Read the price, and positions no older than their limit nor than `not_before`.
+
+    Raises:
+        ExchangeError: what was asked for cannot be had that fresh.
+    """
+    if regime is Regime.ISOLATED:
+        snapshot = client.snapshot(settings.DATA_MAX_AGE_S, not_before=not_before)
+        return Seen(quote=snapshot.quote, positions=snapshot.positions)
+    return Seen(quote=client.price(settings.DATA_MAX_AGE_S), positions=read_cross(client))
+
+
+def read_cross(
+    client: Client, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> PositionsSnapshot:
+    """Read the cross position by REST, as a snapshot of one position or none."""
+    at = now()
+    position = client.rest.cross.position().running()
+    return PositionsSnapshot(positions=(position,) if position else (), at=at, source=Source.REST)
+
+
+def read_all(client: Client) -> PositionsSnapshot:
+    """Read the isolated trades and the cross position by REST, as old as the older of the two."""
+    isolated = client.rest.positions()
+    cross = read_cross(client)
+    return replace(isolated, positions=(*isolated.positions, *cross.positions))
+
+
+def read_price(client: Client) -> Seen:
+    return Seen(quote=client.price(settings.DATA_MAX_AGE_S), positions=None)
+
+
+def described(position: Position, quote: Quote) -> dict[str, Any]:
+    """Return a position at a price as the record and the journal keep it."""
+    return {
+        "margin": position.margin,
+        "marginRatio": str(_six_places(position.margin_ratio_at(quote.price))),
+        "liquidation": plain(position.liquidation),
+        "quantity": position.quantity,
+        "entry": plain(position.entry),
+        "fundingFees": position.funding_fees,
+        "stoploss": None if position.stoploss is None else plain(position.stoploss),
+        "takeprofit": None if position.takeprofit is None else plain(position.takeprofit),
+    }
+
+
+def plain(price: Decimal) -> str:
+    """Return one text for one price, however many zeros it came with."""
+    return f"{price.normalize():f}"
+
+
+def _six_places(value: Any) -> Decimal:
+    return (Decimal(value.numerator) / Decimal(value.denominator)).quantize(Decimal("0.000001"))

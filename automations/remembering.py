@@ -1,0 +1,116 @@
+"""What the database remembers of an automation on a position, as the rules want it."""
+
+from dataclasses import replace
+from typing import Final
+
+from automations.models import (
+    Automation,
+    Execution,
+    MarginGuard,
+    PositionThreshold,
+    SpentStep,
+    TakeProfitStopLoss,
+)
+from automations.models.execution import in_places
+from automations.models.kinds import POSITION_KINDS
+from automations.rules.actions import Action, SetStopLoss, SetTakeProfit, SetTrailingStop
+from automations.rules.memory import NOTHING, Memory
+from exchange.money import UsdPerBtc
+from exchange.position import Position, PositionId
+
+_ACTED: Final = frozenset(
+    {Execution.State.CONFIRMED, Execution.State.QUARANTINED, Execution.State.SHADOW}
+)
+_SETS_AN_EXIT: Final = [
+    Execution.Does.SET_STOPLOSS, Execution.Does.SET_TRAILING, Execution.Does.SET_TAKEPROFIT,
+]  # fmt: skip
+
+
+def memory_of(automation: Automation, position_id: PositionId) -> Memory:
+    """Return what a decision about the position depends on beside the position itself."""
+    return memories_of(automation).get(position_id, NOTHING)
+
+
+def memories_of(automation: Automation) -> dict[PositionId, Memory]:
+    """Return the same for every position of which something is remembered."""
+    if isinstance(automation, MarginGuard):
+        return _spent_steps(automation)
+    if isinstance(automation, TakeProfitStopLoss):
+        return _own_exits(automation)
+    return {}
+
+
+def remember_step(execution: Execution) -> None:
+    """Let a step that acts once wait until the danger drew back, from the moment it surely acted."""
+    if execution.state not in _ACTED or execution.step is None or not execution.step.acts_once:
+        return
+    SpentStep.objects.update_or_create(
+        step=execution.step,
+        position_id=execution.position_id,
+        shadow=execution.state == Execution.State.SHADOW,
+        defaults={"acted_at": execution.settled_at or execution.decided_at},
+    )
+
+
+def forget_returned(guard: MarginGuard, position: Position, still: frozenset[int]) -> None:
+    """Let steps act again whose danger drew back."""
+    SpentStep.objects.filter(step__guard=guard, position_id=position.id, shadow=guard.shadow).exclude(
+        step_id__in=still
+    ).delete()
+
+
+def follow(closed: Execution, new: PositionId) -> None:
+    """Let whatever names a trade of the account by its id go on with the one opened in its place."""
+    old = closed.position_id
+    for kind in POSITION_KINDS:
+        naming = kind.objects.filter(account_id=closed.account_id, only_positions__contains=[old])
+        for automation in naming:
+            automation.only_positions = [new if it == old else it for it in automation.only_positions]
+            automation.save(update_fields=["only_positions", "changed_at"])
+    PositionThreshold.objects.filter(step__guard__account_id=closed.account_id, position_id=old).update(
+        position_id=new
+    )
+
+
+def told_already(automation: Automation, action: Action) -> bool:
+    """Whether a shadow wrote down the very exit already that it would leave with the exchange.
+
+    A live automation would find it on the position.
+    """
+    if not automation.shadow or not isinstance(action, SetStopLoss | SetTakeProfit | SetTrailingStop):
+        return False
+    newest = Execution.objects.filter(
+        automation=automation, position_id=action.position_id, does=action.does
+    ).first()
+    if newest is None or newest.state != Execution.State.SHADOW:
+        return False
+    if isinstance(action, SetTrailingStop):
+        return newest.distance == in_places(action.distance)
+    return newest.level == action.price
+
+
+def _spent_steps(guard: MarginGuard) -> dict[PositionId, Memory]:
+    spent: dict[PositionId, set[int]] = {}
+    for row in SpentStep.objects.filter(step__guard=guard, shadow=guard.shadow):
+        spent.setdefault(PositionId(row.position_id), set()).add(row.step_id)
+    return {position_id: Memory(spent=frozenset(steps)) for position_id, steps in spent.items()}
+
+
+def _own_exits(automation: TakeProfitStopLoss) -> dict[PositionId, Memory]:
+    """Return the exits that the automation set last: another one found there was set by hand."""
+    rows = Execution.objects.filter(
+        automation=automation, does__in=_SETS_AN_EXIT, state=Execution.State.CONFIRMED
+    ).order_by("id")
+    found: dict[PositionId, Memory] = {}
+    for row in rows:
+        position_id = PositionId(row.position_id)
+        found[position_id] = _after(found.get(position_id, NOTHING), row)
+    return found
+
+
+def _after(memory: Memory, row: Execution) -> Memory:
+    """Return the memory once the exit of the row was set: a stop is fixed or trailing, never both."""
+    level = None if row.level is None else UsdPerBtc(row.level)
+    if row.does == Execution.Does.SET_TAKEPROFIT:
+        return replace(memory, takeprofit=level)
+    return replace(memory, stoploss=level, trailing=row.distance)
