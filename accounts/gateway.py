@@ -58,7 +58,7 @@ def rest_client(network: Network, credentials: Credentials | None = None) -> Res
 @cache
 def redis_client() -> Redis:
     """Return the process's own way to Redis, impatient as the live view wants it."""
-    return live.connect(settings.REDIS_URL)
+    return live.connect(settings.REDIS_URL, timeout_s=settings.REDIS_PATIENCE_MS / 1000)
 
 
 @cache

@@ -16,10 +16,10 @@ _PAUSE_S: Final = 1.0
 """No decision waits for the timeout of a Redis that is away again and again."""
 
 
-def connect(url: str) -> Redis:
+def connect(url: str, *, timeout_s: float = 0.25) -> Redis:
     """Return a client that fails fast instead of trying again."""
     return Redis.from_url(
-        url, socket_timeout=0.25, socket_connect_timeout=0.25, retry=Retry(NoBackoff(), 0)
+        url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
     )
 
 

@@ -101,6 +101,8 @@ LANGUAGE_CODE = "en"
 DATABASES = {"default": addresses.database(env)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REDIS_URL = env.url("REDIS_URL", ("redis", "rediss"))
+REDIS_PATIENCE_MS = env.integer("REDIS_PATIENCE_MS", default=250, least=1)
+"""Whoever looks for live data waits this long for Redis, then asks the exchange itself."""
 
 # Exchange
 LN_MARKETS_NETWORK = Network(env.choice("LN_MARKETS_NETWORK", list(Network), default=Network.MAINNET))

@@ -7,7 +7,7 @@ from typing import TypeVar
 Answer = TypeVar("Answer")
 
 
-def wait_until(condition: Callable[[], Answer], *, within_s: float, what: str) -> Answer:
+def wait_until(condition: Callable[[], Answer], *, within_s: float = 20, what: str) -> Answer:
     """Return the condition's first true answer; fail with `what` after `within_s` seconds."""
     end = time.monotonic() + within_s
     while not (answer := condition()):

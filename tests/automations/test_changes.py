@@ -40,37 +40,37 @@ def redis(own_redis: str) -> Iterator[Redis]:
 
 def test_what_is_announced_is_heard(redis: Redis) -> None:
     with listening(redis) as heard:
-        wait_until(lambda: subscribers(redis) == 1, within_s=5, what="somebody listens")
+        wait_until(lambda: subscribers(redis) == 1, what="somebody listens")
 
         changes.announce(redis, 7)
         changes.announce(redis, 8)
 
-        wait_until(lambda: heard == [7, 8], within_s=5, what="both were heard")
+        wait_until(lambda: heard == [7, 8], what="both were heard")
 
 
 def test_a_lost_connection_is_made_anew(redis: Redis) -> None:
     with listening(redis) as heard:
-        wait_until(lambda: subscribers(redis) == 1, within_s=5, what="somebody listens")
+        wait_until(lambda: subscribers(redis) == 1, what="somebody listens")
         redis.client_kill_filter(_type="pubsub")
-        wait_until(lambda: subscribers(redis) == 0, within_s=5, what="the connection is gone")
+        wait_until(lambda: subscribers(redis) == 0, what="the connection is gone")
 
-        wait_until(lambda: subscribers(redis) == 1, within_s=5, what="it is there again")
+        wait_until(lambda: subscribers(redis) == 1, what="it is there again")
 
         changes.announce(redis, 7)
-        wait_until(lambda: heard == [7], within_s=5, what="the word was heard")
+        wait_until(lambda: heard == [7], what="the word was heard")
 
 
 def test_a_word_that_is_none_is_passed_over(redis: Redis) -> None:
     with listening(redis) as heard:
-        wait_until(lambda: subscribers(redis) == 1, within_s=5, what="somebody listens")
+        wait_until(lambda: subscribers(redis) == 1, what="somebody listens")
         redis.publish(changes.CHANNEL, "no number")
-        wait_until(lambda: subscribers(redis) == 1, within_s=5, what="somebody still listens")
+        wait_until(lambda: subscribers(redis) == 1, what="somebody still listens")
 
         def told() -> bool:
             changes.announce(redis, 7)
             return 7 in heard
 
-        wait_until(told, within_s=5, what="the next word was heard")
+        wait_until(told, what="the next word was heard")
 
 
 def test_without_redis_an_announcement_is_logged_and_a_listener_waits(

@@ -234,7 +234,7 @@ def at(venue: Simulator) -> dict[str, str]:
     }
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 def test_the_stream_process_outlives_its_redis_and_ends_when_told_to(
     *,
     venue: Simulator,
@@ -268,10 +268,10 @@ def test_the_stream_process_outlives_its_redis_and_ends_when_told_to(
         wait_until(armed, within_s=20, what="the trigger is armed")
         redis.config_set("maxmemory", 1)  # full: it refuses every write
         venue.set_price(95_000)
-        wait_until(lambda: says("trigger not sent"), within_s=10, what="it says what it cannot do")
+        wait_until(lambda: says("trigger not sent"), what="it says what it cannot do")
 
         redis.config_set("maxmemory", 0)
-        wait_until(lambda: redis.llen("urgent") > 0, within_s=10, what="the trigger is on its way")
+        wait_until(lambda: redis.llen("urgent") > 0, what="the trigger is on its way")
 
         redis.shutdown(nosave=True)
         seen = log.read_text().count("trigger not sent")

@@ -153,7 +153,7 @@ def test_arming_need_not_wait_for_a_slow_queue() -> None:
     assert not armed.is_alive()
     assert len(crossing) == 1
     go_on.set()
-    wait_until(lambda: not looking.is_alive(), within_s=2, what="the look ends")
+    wait_until(lambda: not looking.is_alive(), what="the look ends")
 
 
 def test_one_may_arm_while_another_looks(crossing: Crossing, fired: Fired) -> None:
@@ -170,7 +170,7 @@ def test_one_may_arm_while_another_looks(crossing: Crossing, fired: Fired) -> No
         thread.start()
     for account in accounts:
         crossing.arm(account, [trigger(95, account=account)])
-    wait_until(lambda: len(crossing) == 0, within_s=5, what="everything fired")
+    wait_until(lambda: len(crossing) == 0, what="everything fired")
     stop.set()
     for thread in looking:
         thread.join(5)

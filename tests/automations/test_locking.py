@@ -82,7 +82,7 @@ def test_a_holder_that_dies_lets_go_at_once() -> None:
         assert mine
         end_the_session_of(own_pid())
 
-        wait_until(lambda: obtained(P1), within_s=5, what="the dead holder's lock is free")
+        wait_until(lambda: obtained(P1), what="the dead holder's lock is free")
 
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")

@@ -77,7 +77,7 @@ def nowhere(api_url: str) -> Endpoints:
 
 
 def live(market: Market) -> Market:
-    wait_until(lambda: market.state is State.LIVE, within_s=5, what="the session is live")
+    wait_until(lambda: market.state is State.LIVE, what="the session is live")
     return market
 
 
@@ -90,7 +90,7 @@ def wait_for_price(price: int) -> Quote:
         quote = shown()
         return quote if quote and quote.price == price else None
 
-    found = wait_until(there, within_s=5, what=f"the price {price} is shown")
+    found = wait_until(there, what=f"the price {price} is shown")
     assert found is not None
     return found
 
@@ -107,7 +107,7 @@ def test_a_price_of_the_stream_is_shown_and_fires_what_it_reached(
     venue.set_price(94_500)
 
     assert wait_for_price(94_500).source is Source.STREAM
-    wait_until(lambda: fired, within_s=5, what="the trigger fired")
+    wait_until(lambda: fired, what="the trigger fired")
     ((_, tick),) = fired
     assert tick.price == 94_500
     assert tick.time_ms == venue.ticks()[-1].time
@@ -121,7 +121,7 @@ def test_a_price_that_stands_still_stays_known(venue: Simulator, market_at: Open
         quote = shown()
         return quote is not None and quote.at - first.at > timedelta(seconds=1.6)
 
-    wait_until(renewed, within_s=5, what="the ticker repeated the price")
+    wait_until(renewed, what="the ticker repeated the price")
     assert not market.is_silent
 
 
@@ -130,7 +130,7 @@ def test_a_market_that_hears_nothing_asks_rest_until_the_stream_is_back(
 ) -> None:
     endpoints = nowhere(endpoints_of(venue).api_url)
     market = market_at(endpoints, silence_s=0.2)
-    wait_until(lambda: market.is_silent, within_s=5, what="it notices")
+    wait_until(lambda: market.is_silent, what="it notices")
 
     market.poll_if_silent()
     assert wait_for_price(100_000).source is Source.REST
@@ -140,7 +140,7 @@ def test_a_market_that_hears_nothing_asks_rest_until_the_stream_is_back(
 
     port = int(endpoints.stream_url.rpartition(":")[2])
     with Simulator(port=port) as back, caplog.at_level(logging.INFO):
-        wait_until(lambda: market.state is State.LIVE, within_s=8, what="it is connected again")
+        wait_until(lambda: market.state is State.LIVE, what="it is connected again")
         back.set_price(98_000)
         assert wait_for_price(98_000).source is Source.STREAM
         back.set_price(97_000)
@@ -208,7 +208,7 @@ def test_the_price_never_goes_back_in_time(
     for _ in range(3):
         market.poll_if_silent()
 
-    wait_until(lambda: len(market.crossing) == (not counts), within_s=5, what="the last one is seen")
+    wait_until(lambda: len(market.crossing) == (not counts), what="the last one is seen")
     assert sorted(tick.price for _, tick in fired) == ([90_000, 99_000] if counts else [99_000])
 
 
@@ -233,7 +233,7 @@ def test_nobody_asks_rest_while_another_does(market_at: Open, script: Script) ->
     market = market_at(nowhere(script.endpoints.api_url), silence_s=0)
     asking = threading.Thread(target=market.poll_if_silent)
     asking.start()
-    wait_until(lambda: script.requests, within_s=5, what="the first question arrived")
+    wait_until(lambda: script.requests, what="the first question arrived")
 
     market.poll_if_silent()
 
@@ -249,7 +249,7 @@ def test_a_crossed_trigger_finds_its_price_in_the_live_view(venue: Simulator, ma
 
     venue.set_price(94_000)
 
-    wait_until(lambda: found, within_s=5, what="the trigger fired")
+    wait_until(lambda: found, what="the trigger fired")
     assert found[0] is not None
     assert found[0].price == 94_000
 

@@ -75,7 +75,7 @@ def armed() -> int:
     )
 
 
-def wait_for(*, accounts: int, triggers: int, within_s: float = 6) -> None:
+def wait_for(*, accounts: int, triggers: int, within_s: float = 20) -> None:
     wait_until(
         lambda: heartbeat()["accounts"] == accounts and armed() == triggers,
         within_s=within_s,
@@ -100,9 +100,9 @@ def test_a_guard_is_watched_while_it_is_enabled() -> None:
     assert 0 < redis_client().ttl(HEARTBEAT_KEY) <= HEARTBEAT_TTL_S
 
     MarginGuard.objects.update(enabled=False)
-    wait_for(accounts=0, triggers=0, within_s=3)
+    wait_for(accounts=0, triggers=0)
     MarginGuard.objects.update(enabled=True)
-    wait_for(accounts=1, triggers=1, within_s=3)
+    wait_for(accounts=1, triggers=1)
 
 
 @pytest.mark.usefixtures("stream")
@@ -115,7 +115,7 @@ def test_a_changed_threshold_is_taken_over_and_crossing_it_sends_a_message_witho
 
     GuardStep.objects.update(threshold_percent=Decimal(25))
 
-    wait_until(lambda: waiting("urgent"), within_s=4, what="97,000 is beyond the new threshold")
+    wait_until(lambda: waiting("urgent"), what="97,000 is beyond the new threshold")
     message = waiting("urgent")[0]
     assert message.task == "automations.tasks.act"
     guard_id, position_id, tick = message.arguments
@@ -138,7 +138,7 @@ def test_what_happens_by_hand_is_heard_from_the_exchange(
     client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO), streaming():
-        wait_until(lambda: account_is("live", caplog), within_s=5, what="its session is live")
+        wait_until(lambda: account_is("live", caplog), what="its session is live")
 
         opened = open_long(client)
         wait_for(accounts=1, triggers=1)
@@ -160,7 +160,7 @@ def test_without_a_session_of_its_own_an_account_is_read_when_a_worker_says_so(
             changes.announce(redis_client(), account.pk)
             return armed() == 1
 
-        wait_until(announced, within_s=5, what="the new position is armed")
+        wait_until(announced, what="the new position is armed")
 
 
 @pytest.mark.usefixtures("guard")
@@ -172,14 +172,14 @@ def test_without_any_word_an_account_is_read_again_after_a_while(
         wait_for(accounts=1, triggers=0)
 
         open_long(client)
-        wait_for(accounts=1, triggers=1, within_s=10)
+        wait_for(accounts=1, triggers=1)
 
         MarginGuard.objects.update(enabled=False)
         wait_for(accounts=0, triggers=0)
 
 
 @pytest.mark.usefixtures("guard", "long")
-@pytest.mark.timeout(40)
+@pytest.mark.timeout(90)
 def test_a_stream_that_falls_silent_gives_way_to_rest_and_takes_back(
     venue: Simulator, account: Account, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -188,7 +188,7 @@ def test_a_stream_that_falls_silent_gives_way_to_rest_and_takes_back(
 
         venue.fault("half_open", account=venue.accounts[0].credentials.key)
 
-        wait_until(lambda: events(account) == ["fallback_activated"], within_s=8, what="a fallback")
+        wait_until(lambda: events(account) == ["fallback_activated"], what="a fallback")
         wait_until(
             lambda: events(account) == ["fallback_activated", "stream_recovered"],
             within_s=15,
@@ -262,7 +262,7 @@ def test_a_key_that_is_revoked_while_watched_suspends_its_account(
     venue.fault("status", status=401, account=venue.accounts[0].credentials.key, next=100)
     changes.announce(redis_client(), account.pk)  # or the next reading would notice, 15 s later
 
-    wait_for(accounts=0, triggers=0, within_s=8)
+    wait_for(accounts=0, triggers=0)
     account.refresh_from_db()
     assert "refused the key (401" in account.fault
 
@@ -299,7 +299,7 @@ def test_an_account_that_moves_to_another_network_is_followed_there(
         account.verified_at = account.created_at
         account.save()
 
-        wait_until(lambda: "signet" in heartbeat()["markets"], within_s=5, what="signet is followed")
+        wait_until(lambda: "signet" in heartbeat()["markets"], what="signet is followed")
         wait_for(accounts=1, triggers=0)
 
 
@@ -335,11 +335,9 @@ def test_without_the_database_what_is_known_stays_watched(
     wait_for(accounts=1, triggers=1)
 
     with closed_database():
-        wait_until(
-            lambda: "database out of reach" in caplog.text, within_s=5, what="the outage is noticed"
-        )
+        wait_until(lambda: "database out of reach" in caplog.text, what="the outage is noticed")
         venue.set_price(95_000)
-        wait_until(lambda: waiting("urgent"), within_s=5, what="the trigger is on its way")
+        wait_until(lambda: waiting("urgent"), what="the trigger is on its way")
 
     MarginGuard.objects.update(enabled=False)
     wait_for(accounts=0, triggers=0)
@@ -356,11 +354,9 @@ def test_without_the_stream_prices_and_positions_come_by_rest(
     }
     settings.DATA_MAX_AGE_S = 1
     with streaming():
-        wait_until(
-            lambda: "fallback_activated" in caplog.text, within_s=5, what="it falls back to REST"
-        )
+        wait_until(lambda: "fallback_activated" in caplog.text, what="it falls back to REST")
         venue.set_price(95_000)
-        wait_until(lambda: waiting("urgent"), within_s=6, what="REST's price crossed the trigger")
+        wait_until(lambda: waiting("urgent"), what="REST's price crossed the trigger")
 
     assert waiting("urgent")[0].arguments[2]["source"] == Source.REST
     assert heartbeat()["markets"]["paper"]["silent"]

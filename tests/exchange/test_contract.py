@@ -290,7 +290,6 @@ class TestPaper(ReadingContract):
             rest.cross.order(NewCrossOrder(side=Side.SELL, quantity=Usd(10)))
             wait_until(
                 lambda: {CrossOrderEvent, CrossPositionEvent} <= set(map(type, events)),
-                within_s=3,
                 what="word of the order and of the position",
             )
         assert not [each for each in events if isinstance(each, BadFrame)]

@@ -93,7 +93,7 @@ def test_a_write_is_sent_once_and_its_error_says_what_may_have_happened(
     with pytest.raises(ExchangeError) as caught:
         rest.add_margin(position.id, Sats(1000))
     assert type(caught.value) is error
-    wait_until(lambda: applied(venue) == effects, within_s=2, what="the effect")
+    wait_until(lambda: applied(venue) == effects, what="the effect")
     assert received(venue) == 1
     assert rest.running_trades()[0].margin == position.margin + 1000 * effects
 
@@ -148,7 +148,7 @@ def listening(
     )
     session.start()
     try:
-        wait_until(lambda: session.state is State.LIVE, within_s=5, what="the session is live")
+        wait_until(lambda: session.state is State.LIVE, what="the session is live")
         yield session, events
     finally:
         session.stop()
@@ -178,7 +178,7 @@ def test_what_comes_wrong_on_the_stream_ends_no_session(
         venue.fault(topic=LAST_PRICE, **fault)
         venue.set_price(101)
         venue.set_price(102)
-        wait_until(lambda: len(prices(events)) == len(told), within_s=3, what="the prices")
+        wait_until(lambda: len(prices(events)) == len(told), what="the prices")
         assert prices(events) == told
         assert sum(isinstance(each, BadFrame) for each in events) == session.bad_frames == bad
         assert (session.state, session.connections) == (State.LIVE, 1)
@@ -188,13 +188,12 @@ def test_what_comes_wrong_on_the_stream_ends_no_session(
 def test_a_session_comes_back_from_a_broken_connection(venue: Simulator, kind: str) -> None:
     with listening(venue, private=True) as (session, events):
         venue.fault(kind)
-        wait_until(lambda: session.connections == 2, within_s=5, what="a fresh connection")
-        wait_until(lambda: session.state is State.LIVE, within_s=5, what="live again")
+        wait_until(lambda: session.connections == 2, what="a fresh connection")
+        wait_until(lambda: session.state is State.LIVE, what="live again")
         trade = NewTrade(side=Side.BUY, leverage=Decimal(2), quantity=Usd(1))
         opened = rest_of(venue).open_trade(trade)
         wait_until(
             lambda: [e.trade_id for e in events if isinstance(e, TradeEvent)] == [opened.id],
-            within_s=3,
             what="the event of the trade",
         )
 
@@ -215,7 +214,7 @@ def follow(venue: Simulator) -> Iterator[Follow]:
         for number, account in enumerate(venue.accounts):
             read = rest_of(venue, number).positions
             pool.follow(Member(account_id=number, credentials=account.credentials, read=read))
-        wait_until(lambda: pool.counts().live == 2, within_s=5, what="both are live")
+        wait_until(lambda: pool.counts().live == 2, what="both are live")
         return pool
 
     yield follow
@@ -228,8 +227,8 @@ def test_a_pool_settles_after_all_sockets_were_cut_at_once(venue: Simulator, fol
     pool = follow(log)
     venue.fault("refuse", ms=1000)
     venue.cut_streams()
-    wait_until(lambda: sorted(log.fallbacks) == [0, 1], within_s=3, what="both fall back")
-    wait_until(lambda: sorted(log.recoveries) == [0, 1], within_s=5, what="both recover")
+    wait_until(lambda: sorted(log.fallbacks) == [0, 1], what="both fall back")
+    wait_until(lambda: sorted(log.recoveries) == [0, 1], what="both recover")
     assert pool.counts().live == 2
 
 
@@ -256,10 +255,10 @@ def test_tls_is_spoken_on_both_ways_with_a_certificate_we_trust() -> None:
             endpoints.stream_url, None, [LAST_PRICE], events.append, ca_file=endpoints.ca_file
         )
         session.start()
-        wait_until(lambda: session.state is State.LIVE, within_s=5, what="live over TLS")
+        wait_until(lambda: session.state is State.LIVE, what="live over TLS")
         for price in range(100, 150):
             venue.set_price(price)
-        wait_until(lambda: len(prices(events)) == 50, within_s=3, what="all prices")
+        wait_until(lambda: len(prices(events)) == 50, what="all prices")
         assert session.stop()
 
 
@@ -278,6 +277,6 @@ def test_a_certificate_we_do_not_trust_is_told_and_nothing_is_sent() -> None:
             on_state=lambda state, why: told.append(why) if state is State.WAITING else None,
         )
         session.start()
-        wait_until(lambda: told, within_s=5, what="the refusal of the certificate")
+        wait_until(lambda: told, what="the refusal of the certificate")
         assert session.stop()
         assert "certificate verify failed" in told[0].lower()

@@ -115,7 +115,7 @@ def test_sending_into_a_closed_connection_is_told(bell: Bell) -> None:
                 return "was lost" in str(error)
             return False
 
-        wait_until(refused, within_s=2, what="the loss is noticed")
+        wait_until(refused, what="the loss is noticed")
 
 
 def test_a_bell_may_be_rung_when_nobody_listens_any_more(bell: Bell) -> None:

@@ -77,14 +77,14 @@ def start(venue: Simulator, told: Told) -> Iterator[Start]:
 
 
 def live(session: StreamSession) -> StreamSession:
-    wait_until(lambda: session.state is State.LIVE, within_s=5, what="the session is live")
+    wait_until(lambda: session.state is State.LIVE, what="the session is live")
     return session
 
 
 def test_prices_come_as_ticks(venue: Simulator, start: Start, told: Told) -> None:
     live(start())
     venue.set_price("99999.5")
-    wait_until(lambda: told.of(PriceTick), within_s=2, what="a tick")
+    wait_until(lambda: told.of(PriceTick), what="a tick")
     (tick,) = told.of(PriceTick)
     assert isinstance(tick, PriceTick)
     assert tick.price == Decimal("99999.5")
@@ -97,7 +97,7 @@ def test_what_happens_to_a_trade_is_told(venue: Simulator, start: Start, told: T
     trade = rest.open_trade(
         NewTrade(side=Side.BUY, leverage=Decimal(10), quantity=Usd(100), client_id="x")
     )
-    wait_until(lambda: told.of(TradeEvent), within_s=2, what="the event of the fill")
+    wait_until(lambda: told.of(TradeEvent), what="the event of the fill")
     (event,) = told.of(TradeEvent)
     assert isinstance(event, TradeEvent)
     assert (event.kind, event.trade_id) == (TradeEventKind.FILLED, trade.id)
@@ -151,7 +151,7 @@ def test_a_session_that_was_cut_comes_back_on_a_fresh_connection(
 ) -> None:
     session = live(start(venue.accounts[0].credentials))
     venue.cut_streams()
-    wait_until(lambda: session.connections == 2, within_s=5, what="a second connection")
+    wait_until(lambda: session.connections == 2, what="a second connection")
     live(session)
     reasons = [why for state, why in told.states if state is State.WAITING]
     assert len(reasons) == 1
@@ -165,7 +165,7 @@ def test_a_refused_key_ends_the_session_and_is_not_tried_again(
     right = venue.accounts[0].credentials
     parts = {"key": right.key, "secret": right.secret, "passphrase": right.passphrase}
     session = start(Credentials(**(parts | {part: "wrong"})))
-    wait_until(lambda: session.state is State.REFUSED, within_s=5, what="the key is refused")
+    wait_until(lambda: session.state is State.REFUSED, what="the key is refused")
     assert session.stop()
     assert session.connections == 1
     state, why = told.states[-1]
@@ -180,12 +180,12 @@ def test_a_key_found_wrong_while_catching_up_ends_the_session_too(start: Start) 
         raise OperatorNeededError("revoked")
 
     session = start(catch_up=catch_up)
-    wait_until(lambda: session.state is State.REFUSED, within_s=5, what="the session gives up")
+    wait_until(lambda: session.state is State.REFUSED, what="the session gives up")
 
 
 def test_signs_of_life_come_in(start: Start, told: Told) -> None:
     session = live(start())
-    wait_until(lambda: len(told.of(Heard)) >= 2, within_s=5, what="two answers to our pings")
+    wait_until(lambda: len(told.of(Heard)) >= 2, what="two answers to our pings")
     assert session.last_frame_at is not None
 
 
@@ -195,7 +195,7 @@ def test_nobody_there_is_told_in_one_sentence(told: Told) -> None:
         on_state=told.on_state, timeouts=QUICK,
     )  # fmt: skip
     session.start()
-    wait_until(lambda: session.connections >= 3, within_s=5, what="it goes on trying")
+    wait_until(lambda: session.connections >= 3, what="it goes on trying")
     assert session.stop()
     assert told.states[1] == (
         State.WAITING,
@@ -240,7 +240,7 @@ def test_a_fault_in_a_callback_costs_the_connection_not_the_session(
     try:
         live(session)
         venue.set_price(99_000)
-        wait_until(lambda: session.connections == 2, within_s=5, what="a second connection")
+        wait_until(lambda: session.connections == 2, what="a second connection")
         live(session)
     finally:
         session.stop()
@@ -284,7 +284,7 @@ def test_garbage_is_told_counted_and_ends_nothing(
 ) -> None:
     stream.say(garbage)
     stream.say(tick_frame(7))
-    wait_until(lambda: told.of(PriceTick), within_s=2, what="the tick after the garbage")
+    wait_until(lambda: told.of(PriceTick), what="the tick after the garbage")
     assert len(told.of(BadFrame)) == scripted.bad_frames == 1
     assert (scripted.state, scripted.connections) == (State.LIVE, 1)
 
@@ -294,7 +294,7 @@ def test_frames_that_come_twice_or_late_are_told_as_they_come(
 ) -> None:
     for time_ms in (7, 7, 5):
         stream.say(tick_frame(time_ms))
-    wait_until(lambda: len(told.of(PriceTick)) == 3, within_s=2, what="three ticks")
+    wait_until(lambda: len(told.of(PriceTick)) == 3, what="three ticks")
     assert scripted.state is State.LIVE
 
 
@@ -307,7 +307,7 @@ def test_a_half_open_connection_is_noticed_and_replaced(stream: StreamScript, to
     try:
         live(session)
         stream.silent = True
-        wait_until(lambda: session.connections > 1, within_s=3, what="a fresh connection")
+        wait_until(lambda: session.connections > 1, what="a fresh connection")
         assert (State.WAITING, "the stream gave no answer within 0.3 s") in told.states
         stream.silent = False
         live(session)
@@ -330,12 +330,12 @@ def test_our_own_messages_stay_within_the_budget_of_a_connection(
 def test_a_ping_of_the_exchange_is_answered_and_counts_as_heard(
     stream: StreamScript, scripted: StreamSession
 ) -> None:
-    wait_until(lambda: scripted.last_frame_at, within_s=2, what="a frame")
+    wait_until(lambda: scripted.last_frame_at, what="a frame")
     before = scripted.last_frame_at
     stream.silent = True
     stream.ping()
-    wait_until(lambda: stream.pongs == 1, within_s=2, what="our pong")
-    wait_until(lambda: scripted.last_frame_at != before, within_s=2, what="the ping is noted")
+    wait_until(lambda: stream.pongs == 1, what="our pong")
+    wait_until(lambda: scripted.last_frame_at != before, what="the ping is noted")
 
 
 def test_a_question_nobody_answers_is_given_up(stream: StreamScript, scripted: StreamSession) -> None:
@@ -348,7 +348,7 @@ def test_the_reason_the_exchange_gives_for_closing_is_told(
     stream: StreamScript, scripted: StreamSession, told: Told
 ) -> None:
     stream.close(1008, "too many connections")
-    wait_until(lambda: scripted.connections == 2, within_s=2, what="a fresh connection")
+    wait_until(lambda: scripted.connections == 2, what="a fresh connection")
     waiting = [why for state, why in told.states if state is State.WAITING]
     assert waiting == [f"{stream.url}/v1 closed the connection (1008 too many connections)"]
 
@@ -380,5 +380,5 @@ def test_a_callback_may_stop_its_session(stream: StreamScript) -> None:
     session.start()
     live(session)
     stream.say(tick_frame(7))
-    wait_until(lambda: session.ended, within_s=2, what="the session has ended")
+    wait_until(lambda: session.ended, what="the session has ended")
     assert session.state is State.CLOSED

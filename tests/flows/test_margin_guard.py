@@ -24,7 +24,7 @@ from exchange.trade import NewTrade
 from tests.flows.processes import BEAT, STREAM, WORKER, Paper, paper_exchange, program
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
 ADD_MARGIN = "/v3/futures/isolated/trade/add-margin"
 
 
@@ -75,7 +75,7 @@ def test_a_tick_saves_the_position(paper: Paper, guarded: Position) -> None:
             what="a worker confirmed the top-up",
         )
         # The stream arms the position anew from what the worker did: far from this price.
-        wait_until(lambda: armed() == 1, within_s=10, what="the stream armed the trigger again")
+        wait_until(lambda: armed() == 1, what="the stream armed the trigger again")
 
     (effect,) = paper.effects(ADD_MARGIN)
     execution = Execution.objects.get()

@@ -109,7 +109,7 @@ def test_redis_of_a_killed_holder_is_among_the_leftovers_of_its_folder(folder: P
         server = psutil.Process(client.info()["process_id"])
 
         assert folders.end_leftovers(folder) == 1
-        wait_until(lambda: not folders.is_alive(server), within_s=2, what="the server ends")
+        wait_until(lambda: not folders.is_alive(server), what="the server ends")
 
 
 def test_redis_that_cannot_start_says_where_to_look(

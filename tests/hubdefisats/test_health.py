@@ -36,7 +36,7 @@ def web(services: dict[str, str]) -> Iterator[str]:
     port = free_port()
     uvicorn = ("uvicorn", "hubdefisats.asgi:application", "--lifespan", "off", "--port", str(port))
     with _running(sys.executable, "-m", *uvicorn, variables=services):
-        wait_until(lambda: _serves(port), within_s=10, what="the web process serves")
+        wait_until(lambda: _serves(port), what="the web process serves")
         yield f"http://127.0.0.1:{port}"
 
 
@@ -47,7 +47,7 @@ def _serves(port: int) -> bool:
         return False
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 def test_a_stack_is_ready_once_every_part_is(
     web: str, services: dict[str, str], redis_url: str
 ) -> None:
@@ -82,7 +82,7 @@ def test_without_its_services_the_web_lives_and_says_what_is_gone(services: dict
     }
     uvicorn = ("uvicorn", "hubdefisats.asgi:application", "--lifespan", "off", "--port", str(port))
     with _running(sys.executable, "-m", *uvicorn, variables=nowhere):
-        wait_until(lambda: _serves(port), within_s=10, what="the web process serves")
+        wait_until(lambda: _serves(port), what="the web process serves")
         answer = requests.get(f"http://127.0.0.1:{port}/health/ready", timeout=5)
 
     assert answer.status_code == 503

@@ -70,7 +70,7 @@ def test_only_so_many_connections_stand_at_a_time() -> None:
         assert all(stream.call("ping")["result"] == "pong" for stream in streams)
         assert is_shut_out(venue)
         streams[0].socket.close()
-        wait_until(lambda: not is_shut_out(venue), within_s=5, what="the place is free again")
+        wait_until(lambda: not is_shut_out(venue), what="the place is free again")
 
 
 def test_only_so_many_connections_are_new_within_the_hour() -> None:

@@ -35,14 +35,14 @@ def test_a_stack_serves_heals_survives_its_own_death_and_leaves_nothing(folder: 
         _opens_with_what_it_printed(second)
         postgres = second.processes()[-1]
         stacks.wait_until_gone(
-            [each for each in processes if each not in second.processes()], within_s=1
+            [each for each in processes if each not in second.processes()], within_s=5
         )
         processes = second.processes()
         assert postgres in processes
         second.process.terminate()
 
         assert second.process.wait(10) == 0
-        stacks.wait_until_gone(processes, within_s=1)
+        stacks.wait_until_gone(processes, within_s=5)
         assert "DATABASE_URL" not in second.kept()
 
 
@@ -102,10 +102,9 @@ def _refuses_a_second_one(stack: RunningStack) -> None:
 def _starts_the_killed_web_again(stack: RunningStack) -> None:
     web = stack.part("uvicorn")
     web.kill()
-    wait_until(lambda: not folders.is_alive(web), within_s=2, what="the web is killed")
+    wait_until(lambda: not folders.is_alive(web), what="the web is killed")
     wait_until(
         lambda: _lives(stack.address("Admin").removesuffix("/admin")),
-        within_s=10,
         what="the web serves again",
     )
 

@@ -84,20 +84,20 @@ def _kill_and_notice(supervisor: Supervisor) -> None:
         supervisor.tend()
         return not supervisor.pids()
 
-    wait_until(noticed, within_s=5, what="the end is noticed")
+    wait_until(noticed, what="the end is noticed")
 
 
 def test_stopping_kills_what_does_not_listen_with_all_that_it_started(out: io.StringIO) -> None:
     programs = [_python("stubborn", _STUBBORN), _python("web", _SLEEPS)]
     supervisor = Supervisor(programs, Terminal(out))
     supervisor.start()
-    wait_until(_said(out, "child "), within_s=5, what="the child is started")
+    wait_until(_said(out, "child "), what="the child is started")
     pids = [*supervisor.pids().values(), int(out.getvalue().split()[-1])]
     processes = [psutil.Process(pid) for pid in pids]
 
     supervisor.stop(within_s=0.3)
 
-    wait_until(lambda: not any(map(folders.is_alive, processes)), within_s=2, what="all are gone")
+    wait_until(lambda: not any(map(folders.is_alive, processes)), what="all are gone")
     assert "stubborn did not stop in time: killed" in out.getvalue()
     assert "web did not stop" not in out.getvalue()
 
@@ -106,11 +106,11 @@ def test_what_a_crashed_process_had_started_ends_with_it(out: io.StringIO) -> No
     supervisor = Supervisor([_python("web", _STUBBORN)], Terminal(out))
     supervisor.start()
     try:
-        wait_until(_said(out, "child "), within_s=5, what="the child is started")
+        wait_until(_said(out, "child "), what="the child is started")
         child = psutil.Process(int(out.getvalue().split()[-1]))
 
         _kill_and_notice(supervisor)
 
-        wait_until(lambda: not folders.is_alive(child), within_s=2, what="the child is gone")
+        wait_until(lambda: not folders.is_alive(child), what="the child is gone")
     finally:
         supervisor.stop()
