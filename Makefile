@@ -39,7 +39,7 @@ smoke: .venv/runtime ## start the stack on free ports, see a guard save a positi
 
 .PHONY: test
 test: .venv/development ## run the whole test suite
-	@$(BIN)/python -m pytest -n 2 $(ARGS)
+	@$(BIN)/python -m pytest -n 4 $(ARGS)
 
 .PHONY: check
 check: .venv/development ## format, lint, types, layers, migrations, tests and coverage: what CI runs

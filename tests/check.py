@@ -34,7 +34,7 @@ STEPS: Final = (
     Step("Django's checks", (*_MANAGE, "check", "--fail-level", "WARNING"), _OFFLINE),
     Step("Missing migrations", (*_MANAGE, "makemigrations", "--check", "--dry-run"), _OFFLINE),
     Step("Forget older coverage", (*_COVERAGE, "erase")),
-    Step("Tests", (*_COVERAGE, "run", "-m", "pytest", "-n", "2")),
+    Step("Tests", (*_COVERAGE, "run", "-m", "pytest", "-n", "4")),
     Step("Gather coverage", (*_COVERAGE, "combine", "--quiet")),
     Step("Coverage", (*_COVERAGE, "report", f"--fail-under={LEAST_COVERED_PERCENT}")),
 )

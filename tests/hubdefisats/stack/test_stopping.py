@@ -6,6 +6,12 @@ import sys
 
 import pytest
 
+_AS_FROM_A_TERMINAL = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+"""
+"""Whoever started these tests may ignore the two, as a shell does for what runs in the background."""
 _WAITS = """
 import sys, time
 from hubdefisats.stack.stopping import StoppedError, StopRequest
@@ -21,7 +27,9 @@ except StoppedError:
 
 
 def _start(*words: str, ignoring: str = "") -> subprocess.Popen[str]:
-    setup = f"import signal; signal.signal(signal.{ignoring}, signal.SIG_IGN)\n" if ignoring else ""
+    setup = _AS_FROM_A_TERMINAL
+    if ignoring:
+        setup += f"signal.signal(signal.{ignoring}, signal.SIG_IGN)\n"
     process = subprocess.Popen(
         [sys.executable, "-c", setup + _WAITS, *words], stdout=subprocess.PIPE, text=True
     )
@@ -36,7 +44,7 @@ def test_each_way_of_asking_ends_the_wait(number: signal.Signals) -> None:
 
     process.send_signal(number)
 
-    assert process.communicate(timeout=5)[0] == "stopped\n"
+    assert process.communicate(timeout=20)[0] == "stopped\n"
     assert process.returncode == 0
 
 
@@ -45,4 +53,4 @@ def test_what_the_starter_ignores_stays_ignored() -> None:
 
     process.send_signal(signal.SIGHUP)
 
-    assert process.communicate(timeout=5)[0] == "waited\n"
+    assert process.communicate(timeout=20)[0] == "waited\n"
