@@ -8,13 +8,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import requests
 from django.conf import settings
 from django.db import connection
 
 from exchange.auth import Credentials
+from exchange.config import Endpoints
 
 ROOT: Final = Path(__file__).parents[2]
 CELERY: Final = (sys.executable, "-m", "celery", "--quiet", "-A", "hubdefisats")
@@ -58,8 +59,13 @@ def paper_exchange() -> Iterator[Paper]:
 
 
 @contextmanager
-def program(*command: str, paper: Paper) -> Iterator[subprocess.Popen[str]]:
-    """Run one program of the stack on this test's database, Redis and paper exchange."""
+def program(
+    *command: str, paper: Paper | Endpoints, log: IO[str] | None = None, **changes: str
+) -> Iterator[subprocess.Popen[str]]:
+    """Run one program of the stack on this test's database, Redis and paper exchange.
+
+    Its standard error goes to `log`, or to the test's own; `changes` are further variables.
+    """
     database = connection.settings_dict
     variables = {
         "DATABASE_URL": f"postgresql://{database['USER']}@/{database['NAME']}?host={database['HOST']}",
@@ -68,17 +74,27 @@ def program(*command: str, paper: Paper) -> Iterator[subprocess.Popen[str]]:
         "LN_MARKETS_API_URL": paper.api_url,
         "LN_MARKETS_STREAM_URL": paper.stream_url,
     }
-    with _started(command, variables) as process:
+    with _started(command, variables | changes, stderr=log) as process:
         yield process
 
 
 @contextmanager
 def _started(
-    command: tuple[str, ...], variables: dict[str, str], *, stdout: int | None = None
+    command: tuple[str, ...],
+    variables: dict[str, str],
+    *,
+    stdout: int | None = None,
+    stderr: IO[str] | None = None,
 ) -> Iterator[subprocess.Popen[str]]:
     # A session of its own: what the program starts in turn ends with it, whatever happens.
     with subprocess.Popen(
-        command, env=os.environ | variables, cwd=ROOT, stdout=stdout, text=True, start_new_session=True
+        command,
+        env=os.environ | variables,
+        cwd=ROOT,
+        stdout=stdout,
+        stderr=stderr,
+        text=True,
+        start_new_session=True,
     ) as process:
         try:
             yield process
