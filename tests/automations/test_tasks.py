@@ -77,6 +77,24 @@ def test_it_is_not_tried_for_ever(venue: Simulator, long: Position, guard: Margi
     assert Execution.objects.count() == 3
 
 
+@pytest.mark.parametrize(
+    ("retries", "at_least_s", "chance", "wait_s"),
+    [
+        pytest.param(0, 0, 0.0, 2, id="the first: from 2 s"),
+        pytest.param(0, 0, 1.0, 3, id="and up to half as much more, so that not all come at once"),
+        pytest.param(1, 0, 0.0, 4, id="the second: twice as long"),
+        pytest.param(1, 0, 0.5, 5, id="anywhere between"),
+        pytest.param(9, 0, 1.0, 60, id="never longer than a minute"),
+        pytest.param(0, 10, 0.5, 10, id="not before the exchange allows"),
+        pytest.param(1, 3, 0.0, 4, id="which may be sooner than we would"),
+    ],
+)
+def test_each_attempt_waits_longer_than_the_one_before(
+    *, retries: int, at_least_s: float, chance: float, wait_s: float
+) -> None:
+    assert tasks.wait_s(retries, at_least_s=at_least_s, chance=lambda: chance) == wait_s
+
+
 def test_the_sweep_sends_what_is_due_to_the_urgent_queue(
     venue: Simulator, long: Position, guard: MarginGuard
 ) -> None:
