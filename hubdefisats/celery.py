@@ -1,8 +1,11 @@
 """The Celery app; what it does is in the settings, which tasks there are in the apps."""
 
 import logging.config
+import multiprocessing
 import os
+import signal
 from contextlib import suppress
+from typing import Final
 
 from celery import Celery
 from celery.signals import celeryd_after_setup, setup_logging, worker_process_init
@@ -11,6 +14,10 @@ from django.db import DatabaseError, connection
 from redis.exceptions import RedisError
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hubdefisats.settings")
+logger = logging.getLogger(__name__)
+
+SETTLING_PATIENCE_S: Final = 10.0
+"""An exchange that does not answer keeps no worker from starting for longer than this."""
 
 app = Celery("hubdefisats")
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -21,6 +28,31 @@ app.autodiscover_tasks()
 def log_as_the_rest(**_: object) -> None:
     """Keep Celery from laying its own handlers over the project's."""
     logging.config.dictConfig(settings.LOGGING)
+
+
+@celeryd_after_setup.connect
+def settle_first(*, patience_s: float = SETTLING_PATIENCE_S, **_: object) -> None:
+    """Settle what earlier workers left open, before this one takes its first message.
+
+    In a process of its own: what is connected here, every process forked later would share. What is
+    not settled in time blocks its own position only, until a look or beat settles it.
+    """
+    settling = multiprocessing.get_context("fork").Process(target=_settle, args=(patience_s,))
+    settling.start()
+    settling.join()
+    if settling.exitcode == -signal.SIGALRM:
+        logger.warning("not all is settled yet", extra={"waited_s": patience_s})
+
+
+def _settle(within_s: float) -> None:
+    from automations.reconciling import settle_all  # noqa: PLC0415 - models are not ready when this loads
+
+    # Nobody listens to it, so it ends this process: in time, and also where the worker is gone.
+    signal.setitimer(signal.ITIMER_REAL, within_s)
+    try:
+        settle_all()
+    except DatabaseError as error:
+        logger.warning("not settled at the start", extra={"why": " ".join(str(error).split())})
 
 
 def warm_up(**_: object) -> None:

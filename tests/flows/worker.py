@@ -17,6 +17,8 @@ from tests.flows.processes import CELERY, program
 from tests.waiting import wait_until
 
 _ACT: Final = "automations.tasks.act"
+_PATIENCE_S: Final = 120
+"""A message waits for a slow test's worker."""
 _ANSWER: Final = re.compile(r" Task (\S+)\[(\S+)\] succeeded in \S+s: (.*)$", re.MULTILINE)
 
 
@@ -45,6 +47,8 @@ class Worker:
         self._running.close()
 
     def start(self) -> None:
+        """Return when it takes messages."""
+        begun = len(self.said())
         log = self._running.enter_context(self._log.open("a"))
         self._process = self._running.enter_context(
             program(
@@ -57,6 +61,7 @@ class Worker:
                 DATA_MAX_AGE_S="60",
             )
         )
+        wait_until(lambda: " ready." in self.said()[begun:], within_s=60, what="the worker is ready")
 
     def kill(self) -> None:
         """Kill it and every process of its own at once, whatever they do."""
@@ -67,11 +72,13 @@ class Worker:
 
     def said(self) -> str:
         """Return what it ever said on standard error."""
-        return self._log.read_text()
+        return self._log.read_text() if self._log.exists() else ""
 
     def look(self, automation_id: int, position_id: str | None, *, task_id: str | None = None) -> str:
         """Send the message that a crossed trigger or a sweep sends; return its id."""
-        sent = tasks.act.apply_async((automation_id, position_id), queue="urgent", task_id=task_id)
+        sent = tasks.act.apply_async(
+            (automation_id, position_id), queue="urgent", task_id=task_id, expires=_PATIENCE_S
+        )
         return str(sent.id)
 
     def answers(self, task_id: str, number: int = 1) -> list[dict[str, Any]]:
