@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from automations.triggers import Trigger, TriggerBook
+from automations.triggers import Direction, Trigger, TriggerBook
 from exchange.market import Quote
 
 
@@ -79,8 +79,8 @@ class Crossing:
         The lock is not held while firing, so that arming never waits for the queue.
         """
         with self._lock:
-            fell = [(trigger, ticks.lowest) for trigger in self._book.cross(ticks.lowest.price)]
-            rose = [(trigger, ticks.highest) for trigger in self._book.cross(ticks.highest.price)]
-        for trigger, tick in fell + rose:
-            self._fire(trigger, tick)
-        return len(fell) + len(rose)
+            crossed = self._book.cross(ticks.lowest.price, ticks.highest.price)
+        for trigger in crossed:
+            fell = trigger.level.direction is Direction.FALLING
+            self._fire(trigger, ticks.lowest if fell else ticks.highest)
+        return len(crossed)

@@ -1,10 +1,12 @@
 """TriggerBook: which armed prices did this move reach? Pure, without Django."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
+from operator import ge, le
 
-from sortedcontainers import SortedDict
+from sortedcontainers import SortedList
 
 from exchange.money import UsdPerBtc
 from exchange.position import PositionId
@@ -45,50 +47,85 @@ class TriggerBook:
     """
 
     def __init__(self) -> None:
-        # price -> triggers at that price, in the order they were armed
-        self._armed: dict[Direction, SortedDict] = {
-            Direction.FALLING: SortedDict(),
-            Direction.RISING: SortedDict(),
-        }
-        self._of_account: dict[int, set[Trigger]] = {}
+        self._falling = _Levels(nearest=-1, is_reached=ge)
+        self._rising = _Levels(nearest=0, is_reached=le)
+        # What each account armed last; some may have fired since.
+        self._of_account: dict[int, tuple[Trigger, ...]] = {}
 
     def __len__(self) -> int:
-        return sum(len(triggers) for triggers in self._of_account.values())
+        return self._falling.armed + self._rising.armed
 
     def arm(self, account_id: int, triggers: Iterable[Trigger]) -> None:
-        """Replace everything armed for one account."""
-        self.disarm(account_id)
-        armed = set(triggers)
-        if armed:
-            self._of_account[account_id] = armed
-        for trigger in armed:
-            at_price = self._armed[trigger.level.direction].setdefault(trigger.level.price, {})
-            at_price[trigger] = None
+        """Replace everything armed for one account; what stays as it was is not touched."""
+        wanted = dict.fromkeys(triggers)
+        for trigger in self._of_account.pop(account_id, ()):
+            if trigger not in wanted:
+                self._levels(trigger).take_out(trigger)
+        if wanted:
+            self._of_account[account_id] = tuple(
+                [self._levels(trigger).put_in(trigger) for trigger in wanted]
+            )
 
     def disarm(self, account_id: int) -> None:
-        for trigger in self._of_account.pop(account_id, ()):
-            levels = self._armed[trigger.level.direction]
-            at_price = levels[trigger.level.price]
-            del at_price[trigger]
-            if not at_price:
-                del levels[trigger.level.price]
+        self.arm(account_id, ())
 
-    def cross(self, price: UsdPerBtc) -> list[Trigger]:
-        """Return the triggers that this price reached, nearest first, and disarm them."""
-        fired = [*self._fall_to(price), *self._rise_to(price)]
-        for trigger in fired:
-            mine = self._of_account[trigger.account_id]
-            mine.discard(trigger)
-            if not mine:
-                del self._of_account[trigger.account_id]
+    def cross(self, lowest: UsdPerBtc, highest: UsdPerBtc) -> list[Trigger]:
+        """Return the triggers that a move between these prices reached, and disarm them.
+
+        First those that wait for a fall, then those that wait for a rise, the nearest in front. Where
+        the price came from does not matter: a level that it stands beyond when armed is reached, too.
+        """
+        return [*self._falling.pass_to(lowest), *self._rising.pass_to(highest)]
+
+    def _levels(self, trigger: Trigger) -> "_Levels":
+        return self._falling if trigger.level.direction is Direction.FALLING else self._rising
+
+
+class _Levels:
+    """The armed triggers of one direction by price, and at one price in the order they were armed."""
+
+    __slots__ = ("_at", "_is_reached", "_nearest", "_prices", "armed")
+
+    def __init__(self, *, nearest: int, is_reached: Callable[[Decimal, Decimal], bool]) -> None:
+        """Begin empty.
+
+        Args:
+            nearest: which end of the ascending prices is reached first.
+            is_reached: whether a level, its first argument, is reached by a price.
+        """
+        self._nearest = nearest
+        self._is_reached = is_reached
+        self._prices = SortedList()
+        # Each trigger under itself, so that of equal ones the first is kept and no second remembered.
+        self._at: dict[Decimal, dict[Trigger, Trigger]] = {}
+        self.armed = 0
+
+    def put_in(self, trigger: Trigger) -> Trigger:
+        """Return the one that is armed now: this, or an equal one that was already."""
+        price = trigger.level.price
+        if (at_price := self._at.get(price)) is None:
+            at_price = self._at[price] = {}
+            self._prices.add(price)
+        before = len(at_price)
+        kept = at_price.setdefault(trigger, trigger)
+        self.armed += len(at_price) - before
+        return kept
+
+    def take_out(self, trigger: Trigger) -> None:
+        """Disarm it, unless it has fired."""
+        price = trigger.level.price
+        at_price = self._at.get(price)
+        if at_price is None or at_price.pop(trigger, None) is None:
+            return
+        self.armed -= 1
+        if not at_price:
+            del self._at[price]
+            self._prices.remove(price)
+
+    def pass_to(self, price: Decimal) -> list[Trigger]:
+        """Return what this price reached, nearest first, and forget it."""
+        fired: list[Trigger] = []
+        while self._prices and self._is_reached(self._prices[self._nearest], price):
+            fired.extend(self._at.pop(self._prices.pop(self._nearest)))
+        self.armed -= len(fired)
         return fired
-
-    def _fall_to(self, price: UsdPerBtc) -> Iterator[Trigger]:
-        levels = self._armed[Direction.FALLING]
-        while levels and levels.peekitem(-1)[0] >= price:
-            yield from levels.popitem(-1)[1]
-
-    def _rise_to(self, price: UsdPerBtc) -> Iterator[Trigger]:
-        levels = self._armed[Direction.RISING]
-        while levels and levels.peekitem(0)[0] <= price:
-            yield from levels.popitem(0)[1]
