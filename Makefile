@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, and no python3 was found." >&2; exit 1; }
@@ -46,8 +46,12 @@ check: .venv/development ## format, lint, types, layers, migrations, tests and c
 	@$(BIN)/python -m tests.check
 
 .PHONY: bench
-bench: .venv/development ## run every benchmark, one JSON line each
-	@for each in live_view pool; do $(BIN)/python -m benchmarks.$$each || exit 1; done
+bench: .venv/development ## run every benchmark: one JSON line each, kept in benchmarks/results
+	@$(BIN)/python -m benchmarks
+
+.PHONY: bench-pool
+bench-pool: .venv/development ## the benchmark of many accounts at its full size, four minutes
+	@$(BIN)/python -m benchmarks.pool
 
 .PHONY: format
 format: .venv/development ## rewrite the code in the house format

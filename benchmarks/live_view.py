@@ -1,19 +1,19 @@
 """How much faster price and positions come from the live view than by REST, at 0 and 50 ms latency.
 
-Prints one JSON line. Floor: one bare round trip to Redis that fetches nothing.
+Floor: one bare round trip to Redis that fetches nothing. Rival: the same by REST.
 """
 
-import json
-import time
-from collections.abc import Callable
+import sys
 from dataclasses import replace
 from decimal import Decimal
-from statistics import median, quantiles
-from typing import Final
+from typing import Any, Final
 
 from redis import Redis
 
+from benchmarks import report
 from benchmarks.paper import paper, redis
+from benchmarks.report import Aim
+from benchmarks.timing import Unit, each_of, spread
 from exchange.client import Client
 from exchange.config import PRIVATE_RATE, PUBLIC_RATE
 from exchange.formulas import Side
@@ -28,20 +28,12 @@ LIVE_READS: Final = 3000
 REST_READS: Final = {0: 300, 50: 40}
 AGE_S: Final = 60.0
 FAST: Final = 1e6
+LEAST_SAVED: Final = {0: 0.962, 50: 0.99}
+"""The share of the time that must be saved, at each latency in milliseconds."""
 
 
-def measured(call: Callable[[], object], times: int) -> dict[str, float]:
-    """Return p50 and p95 of one call in milliseconds."""
-    call()
-    taken_ms = []
-    for _ in range(times):
-        started = time.perf_counter()
-        call()
-        taken_ms.append((time.perf_counter() - started) * 1000)
-    return {"p50_ms": round(median(taken_ms), 4), "p95_ms": round(quantiles(taken_ms, n=20)[18], 4)}
-
-
-def at_latency(latency_ms: int, server: Redis) -> dict[str, object]:
+def at_latency(latency_ms: int, server: Redis) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a reading takes from the live view, and by REST."""
     options = ("--prices", "manual", "--limits", "off", "--latency-ms", str(latency_ms))
     with paper("--accounts", "1", *options) as exchange:
         unlimited = LocalLimiter(
@@ -55,18 +47,31 @@ def at_latency(latency_ms: int, server: Redis) -> dict[str, object]:
             rest.open_trade(NewTrade(side=Side.BUY, leverage=Decimal(10), quantity=Usd(100)))
         by_rest = Client(rest, None, account_id=1, network="paper")
         by_live = Client(rest, LiveView(server), account_id=1, network="paper")
-        live = measured(lambda: by_live.snapshot(AGE_S), LIVE_READS)
-        http = measured(lambda: by_rest.snapshot(AGE_S), REST_READS[latency_ms])
-    saved = 1 - live["p50_ms"] / http["p50_ms"]
-    return {"latency_ms": latency_ms, "live": live, "rest": http, "time_saved": round(saved, 4)}
+        live = each_of(lambda: by_live.snapshot(AGE_S), LIVE_READS)
+        http = each_of(lambda: by_rest.snapshot(AGE_S), REST_READS[latency_ms])
+    return spread(live, Unit.MS), spread(http, Unit.MS)
 
 
 def main() -> None:
+    folder = report.parser(__doc__ or "").parse_args(sys.argv[1:]).results
+    live, rest, aims = {}, {}, {}
     with redis() as server:
-        floor = measured(lambda: server.mget("nothing"), LIVE_READS)
-        results = [at_latency(latency_ms, server) for latency_ms in REST_READS]
-    line = {"benchmark": "live_view", "positions": POSITIONS, "floor": floor, "results": results}
-    print(json.dumps(line))  # noqa: T201 - the result
+        floor = spread(each_of(lambda: server.mget("nothing"), LIVE_READS), Unit.MS)
+        for latency_ms, least in LEAST_SAVED.items():
+            name = f"at_{latency_ms}_ms"
+            live[name], rest[name] = at_latency(latency_ms, server)
+            saved = 1 - live[name]["p50_ms"] / rest[name]["p50_ms"]
+            aims[f"time_saved_{name}"] = Aim(measured=round(saved, 4), at_least=least)
+    report.publish(
+        report.Report(
+            benchmark="live_view",
+            figures={"positions": POSITIONS} | live,
+            floor=floor,
+            rival={"what": "the same by REST"} | rest,
+            aims=aims,
+        ),
+        folder,
+    )
 
 
 if __name__ == "__main__":

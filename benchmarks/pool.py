@@ -1,22 +1,26 @@
-"""200 accounts through 31 private sockets: time until all are read and live, a reconnect storm, memory.
+"""Many accounts through few private sockets: until all are read and live, a reconnect storm, memory.
 
-Prints one JSON line after about four minutes. The paper exchange keeps the real limits; a cap that is
-broken shows in `refusals`. Floor: what the cap of 20 authentications a minute allows at best.
+The paper exchange keeps the real limits; a cap that is broken shows in `refusals`. Floor: what the cap
+of 20 authentications a minute allows at best. 200 accounts and 31 sockets take about four minutes.
 """
 
-import json
+import argparse
 import logging
 import multiprocessing
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing.connection import Connection
-from typing import Final
+from typing import Any, Final
 
 import psutil
 
+from benchmarks import report
+from benchmarks.report import Aim
 from exchange.auth import Credentials
-from exchange.config import PRIVATE_RATE, PUBLIC_RATE, USUAL_CAPS, Endpoints
+from exchange.config import PRIVATE_RATE, PUBLIC_RATE, USUAL_CAPS, USUAL_PACE, Endpoints
 from exchange.pool import Member, SessionPool
 from exchange.position import PositionsSnapshot
 from exchange.ratelimit import LocalLimiter, Scope
@@ -25,16 +29,14 @@ from exchange.serverclock import ServerClock
 from exchange.simulator.running import Simulator
 from exchange.simulator.settings import Limits
 
-ACCOUNTS: Final = 200
 PATIENCE_S: Final = 300.0
 STEADY_S: Final = 20.0
-FLOOR_S: Final = 60.0
 _MIB: Final = 2**20
 
 
-def serve(commands: Connection) -> None:
+def serve(commands: Connection, accounts: int) -> None:
     """Be the exchange, in a process of its own; cut all streams when told, until told to stop."""
-    with Simulator(accounts=ACCOUNTS, prices="synthetic", limits=Limits()) as venue:
+    with Simulator(accounts=accounts, prices="synthetic", limits=Limits()) as venue:
         keys = [each.credentials for each in venue.accounts]
         commands.send((venue.rest, venue.stream, keys))
         while commands.recv() == "cut":
@@ -79,10 +81,10 @@ class Refusals(logging.Handler):
 
 
 @contextmanager
-def exchange() -> Iterator[tuple[Endpoints, list[Credentials], Callable[[], None]]]:
+def exchange(accounts: int) -> Iterator[tuple[Endpoints, list[Credentials], Callable[[], None]]]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(theirs,))
+    process = context.Process(target=serve, args=(theirs, accounts))
     process.start()
     rest, stream, keys = ours.recv()
     endpoints = Endpoints(api_url=rest.removesuffix("/v3"), stream_url=stream.removesuffix("/v1"))
@@ -93,10 +95,11 @@ def exchange() -> Iterator[tuple[Endpoints, list[Credentials], Callable[[], None
         process.join(10)
 
 
-def pool_of(endpoints: Endpoints, keys: list[Credentials], log: Log) -> SessionPool:
+def pool_of(endpoints: Endpoints, keys: list[Credentials], log: Log, *, sockets: int) -> SessionPool:
     limiter = LocalLimiter({Scope.PUBLIC: PUBLIC_RATE, Scope.PRIVATE: PRIVATE_RATE})
     server_clock = ServerClock()
-    pool = SessionPool(endpoints, log, server_clock=server_clock)
+    caps = replace(USUAL_CAPS, sockets=USUAL_CAPS.public_sockets + sockets)
+    pool = SessionPool(endpoints, log, caps=caps, server_clock=server_clock)
     for number, credentials in enumerate(keys):
         rest = RestClient(endpoints, credentials, limiter=limiter, server_clock=server_clock)
         pool.follow(Member(account_id=number, credentials=credentials, read=rest.positions))
@@ -113,16 +116,16 @@ def seconds_until(condition: Callable[[], bool]) -> float:
 
 
 def measured(
-    endpoints: Endpoints, keys: list[Credentials], cut: Callable[[], None]
-) -> dict[str, object]:
+    endpoints: Endpoints, keys: list[Credentials], cut: Callable[[], None], *, sockets: int
+) -> dict[str, Any]:
     refusals, log, process = Refusals(), Log(), psutil.Process()
     for name in ("exchange.pool", "exchange.transport"):
         logging.getLogger(name).addHandler(refusals)
         logging.getLogger(name).setLevel(logging.INFO)
     before = process.memory_info().rss
-    pool, sockets = pool_of(endpoints, keys, log), USUAL_CAPS.private_sockets
+    pool = pool_of(endpoints, keys, log, sockets=sockets)
     pool.start()
-    all_read_s = seconds_until(lambda: len(log.last_read_s) == ACCOUNTS)
+    all_read_s = seconds_until(lambda: len(log.last_read_s) == len(keys))
     log.oldest_s = 0.0
     all_live_s = seconds_until(lambda: pool.counts().live == sockets)
     cpu_before = process.cpu_times()
@@ -138,7 +141,6 @@ def measured(
         "all_read_s": all_read_s,
         "all_live_s": round(all_read_s + all_live_s, 2),
         "storm_settled_s": storm_s,
-        "floor_live_s": FLOOR_S,
         "oldest_positions_s": round(log.oldest_s, 2),
         "fallbacks": log.fallbacks,
         "recoveries": log.recoveries,
@@ -150,10 +152,33 @@ def measured(
     return result
 
 
+def options(arguments: list[str]) -> argparse.Namespace:
+    parser = report.parser(__doc__ or "")
+    most = USUAL_CAPS.private_sockets
+    parser.add_argument("--accounts", type=int, default=200, help="how many there are")
+    parser.add_argument("--sockets", type=int, default=most, choices=range(1, most + 1), metavar="N")
+    return parser.parse_args(arguments)
+
+
 def main() -> None:
-    with exchange() as (endpoints, keys, cut):
-        line = {"benchmark": "pool"} | measured(endpoints, keys, cut)
-    print(json.dumps(line))  # noqa: T201 - the result
+    chosen = options(sys.argv[1:])
+    with exchange(chosen.accounts) as (endpoints, keys, cut):
+        found = measured(endpoints, keys, cut, sockets=chosen.sockets)
+    minutes = (chosen.sockets - 1) // USUAL_CAPS.authentications_per_minute
+    report.publish(
+        report.Report(
+            benchmark="pool",
+            figures=found,
+            floor={"all_live_s": 60.0 * minutes},
+            aims={
+                "refusals": Aim(measured=found["refusals"], at_most=0),
+                "oldest_positions_s": Aim(
+                    measured=found["oldest_positions_s"], at_most=USUAL_PACE.stale_s
+                ),
+            },
+        ),
+        chosen.results,
+    )
 
 
 if __name__ == "__main__":
