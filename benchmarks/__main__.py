@@ -10,6 +10,7 @@ from benchmarks import report
 SHORT: Final = (
     ("live_view",),
     ("trigger_book",),
+    ("footprint",),
     # Without arguments it takes four minutes: `make bench-pool`.
     ("pool", "--accounts", "60", "--sockets", "15"),
 )

@@ -95,12 +95,7 @@ def commit() -> dict[str, Any]:
     try:
         return {
             "hash": _git("rev-parse", "--short", "HEAD"),
-            "dirty": bool(
-                _git(
-                    *("status", "--porcelain", "--untracked-files=no"),
-                    *("--", ".", f":!{RESULTS.relative_to(ROOT)}"),
-                )
-            ),
+            "dirty": bool(_git("status", "--porcelain", "--", ".", f":!{RESULTS.relative_to(ROOT)}")),
         }
     except (OSError, subprocess.CalledProcessError):  # no git here, or no repository
         return {"hash": None, "dirty": None}
