@@ -185,6 +185,7 @@ def weighed(levels: Sequence[Level], size: int) -> dict[str, Any]:
     for account, mine in enumerate(made):
         book.arm(account, mine)
     of_both, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
     return {
         "armed": size,
         "trigger_bytes": round(of_triggers / size),
