@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from unfold.admin import ModelAdmin, StackedInline, TabularInline
 
 from accounts.switch import Switch
-from automations import exporting
+from automations import exporting, resting
 from automations.exporting import Format
 from automations.models import (
     AutoEntry,
@@ -23,6 +23,11 @@ from automations.models import (
     TakeProfitStopLoss,
 )
 from automations.previewed import PreviewedAdmin
+
+_STILL_RESTS: Final = (
+    "An order that rests at the exchange stays there until it is filled, expires,"
+    " or you cancel it there."
+)
 
 
 class AutomationAdmin(PreviewedAdmin):
@@ -151,6 +156,20 @@ class AutoEntryAdmin(AutomationAdmin):
         ("When", {"fields": ["trigger_price", "trigger_type", "breakout", "expires_at"]}),
         ("How often", {"fields": ["most_times", "pause_s", "cooldown_s"]}),
     ]
+
+    @admin.action(description="Disable the selected automations")
+    def disable(self, request: HttpRequest, queryset: QuerySet[Automation]) -> None:
+        super().disable(request, queryset)
+        self._say_what_rests(request, queryset)
+
+    def save_model(self, request: HttpRequest, obj: AutoEntry, form: Any, change: bool) -> None:  # noqa: FBT001
+        super().save_model(request, obj, form, change)
+        if "enabled" in form.changed_data and not obj.enabled:
+            self._say_what_rests(request, Automation.objects.filter(pk=obj.pk))
+
+    def _say_what_rests(self, request: HttpRequest, disabled: QuerySet[Automation]) -> None:
+        if resting.resting().filter(automation__in=disabled).exists():
+            self.message_user(request, _STILL_RESTS, messages.WARNING)
 
 
 class RecordAdmin(ModelAdmin):  # type: ignore[misc]  # unfold is untyped

@@ -1,10 +1,8 @@
 """The one path on which anything is written to the exchange: intend, send once, settle, read back."""
 
 import logging
-import secrets
 from dataclasses import dataclass, replace
 from datetime import datetime
-from fractions import Fraction
 from typing import Any, Final
 
 from django.db import connection, transaction
@@ -12,14 +10,21 @@ from django.utils import timezone
 
 from accounts.gateway import redis_client
 from accounts.models import Account
-from automations import changes, gates, journal
+from automations import changes, gates, journal, resting
 from automations.gates import Balance, Refusal, Request
+from automations.intending import Cause, Facts, intent_after, intent_of, new_label
 from automations.models import Automation, Execution
-from automations.models.execution import in_places
 from automations.performing import Done, perform
-from automations.reading import Seen, described, plain, read
+from automations.reading import described, plain, read
 from automations.remembering import follow, remember_step
-from automations.rules.actions import Action, AddMargin, Notify, OpenPosition, ReducePosition
+from automations.rules.actions import (
+    AddMargin,
+    CancelOrder,
+    Command,
+    Notify,
+    OpenPosition,
+    ReducePosition,
+)
 from automations.rules.reopening import pays_for_itself, rest_of
 from exchange.client import Client
 from exchange.errors import (
@@ -30,46 +35,16 @@ from exchange.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from exchange.market import Quote
-from exchange.position import Position, PositionId, Regime
+from exchange.position import PositionId, Regime
+
+__all__ = ["Cause", "Facts", "Outcome", "carry_out", "hold", "new_label"]
 
 logger = logging.getLogger(__name__)
 
-_LABEL: Final = "hub-"
-"""Begins the label of every order of ours."""
 _SETTLED_FIELDS: Final = [
     "state", "error", "report", "settled_at", "after", "position_id", "quantity",
 ]  # fmt: skip
 _LEFT_FLAT: Final = frozenset({Execution.State.REJECTED, Execution.State.NOT_SENT})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cause:
-    """What made us look: a crossed trigger with its tick, or the sweep."""
-
-    origin: Execution.Origin
-    tick: Quote | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What a decision was made on; stored with the execution."""
-
-    seen: Seen
-    cause: Cause
-    position: Position | None = None
-    """None for an entry: there is none yet."""
-
-    def as_data(self) -> dict[str, Any]:
-        """Return the journal's view of the facts."""
-        quote = self.seen.quote
-        known = described(self.position, quote) if self.position else {}
-        return {
-            **known,
-            "price": plain(quote.price),
-            "priceSource": quote.source.value,
-            "origin": self.cause.origin.value,
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +61,11 @@ class _Intent:
 
     automation: Automation
     execution: Execution
-    action: Action
+    action: Command
     facts: Facts
 
 
-def carry_out(automation: Automation, action: Action, facts: Facts, client: Client) -> Outcome:
+def carry_out(automation: Automation, action: Command, facts: Facts, client: Client) -> Outcome:
     """Pass the gates, commit the intent, send one request, settle by its answer, read back.
 
     Raises:
@@ -131,7 +106,7 @@ def _is_isolated(facts: Facts) -> bool:
     return facts.position is not None and facts.position.regime is Regime.ISOLATED
 
 
-def _balance_if_reserved(account: Account, action: Action, client: Client) -> Balance | None:
+def _balance_if_reserved(account: Account, action: Command, client: Client) -> Balance | None:
     """Ask for the free balance where a reserve depends on it; else spare the call."""
     if account.reserve_sats and isinstance(action, AddMargin | OpenPosition):
         asked_at = timezone.now()
@@ -140,7 +115,7 @@ def _balance_if_reserved(account: Account, action: Action, client: Client) -> Ba
 
 
 def _intend(
-    automation: Automation, action: Action, facts: Facts, balance: Balance | None
+    automation: Automation, action: Command, facts: Facts, balance: Balance | None
 ) -> _Intent | Refusal:
     """Pass the gates and write the execution down, in the caller's transaction."""
     request = _request(automation, action, facts, balance)
@@ -149,14 +124,14 @@ def _intend(
         hold(automation, refused, facts, request.position_id)
         return refused
     action = gates.limited(request)
-    execution = _execution(automation, action, facts, request)
+    execution = intent_of(request, action, facts)
     execution.save(force_insert=True)
     intent = _Intent(automation=automation, execution=execution, action=action, facts=facts)
     _journal(intent, journal.INTENDED, message=action.why, now=request.now)
     return intent
 
 
-def _request(automation: Automation, action: Action, facts: Facts, balance: Balance | None) -> Request:
+def _request(automation: Automation, action: Command, facts: Facts, balance: Balance | None) -> Request:
     """Lock the account, and read it and the switches anew: one thrown a moment ago counts."""
     account = Account.objects.select_for_update(no_key=True).get(pk=automation.account_id)
     automation.refresh_from_db(fields=["switch", "enabled", "shadow"])
@@ -170,47 +145,6 @@ def _request(automation: Automation, action: Action, facts: Facts, balance: Bala
     )
 
 
-def _execution(automation: Automation, action: Action, facts: Facts, request: Request) -> Execution:
-    tick, seen, position = facts.cause.tick, facts.seen, facts.position
-    return Execution(
-        account_id=automation.account_id,
-        automation_id=automation.pk,
-        regime=position.regime if position else getattr(automation, "regime", Regime.ISOLATED),
-        position_id=request.position_id,
-        origin=facts.cause.origin,
-        tick_time_ms=tick.time_ms if tick else None,
-        tick_price=tick.price if tick else None,
-        price=seen.quote.price,
-        price_at=seen.quote.at,
-        price_source=seen.quote.source,
-        positions_at=seen.positions.at if seen.positions else None,
-        positions_source=seen.positions.source if seen.positions else "",
-        before=described(position, seen.quote) if position else {},
-        decided_at=request.now,
-        **_of_action(action) | {"amount_sats": gates.spending(request, action)},
-    )
-
-
-def _of_action(action: Action) -> dict[str, Any]:
-    """Return the columns that say what the action is."""
-    distance: Fraction | None = getattr(action, "distance", None)
-    order = getattr(action, "order", None)
-    return {
-        "does": action.does,
-        "why": action.why[:300],
-        "step_id": getattr(action, "step", None),
-        "quantity": order.quantity if order else getattr(action, "quantity", None),
-        "level": getattr(action, "price", None),
-        "distance": None if distance is None else in_places(distance),
-        "client_id": (order.client_id if order else None) or new_label(),
-    }
-
-
-def new_label() -> str:
-    """Return a fresh ASCII label for an order, at most 64 characters (API notes, section 8)."""
-    return f"{_LABEL}{secrets.token_hex(12)}"
-
-
 def _send(intent: _Intent, client: Client) -> Outcome:
     _move_to_sent(intent.execution)
     try:
@@ -222,7 +156,10 @@ def _send(intent: _Intent, client: Client) -> Outcome:
         intent.automation.account.suspend(str(error))
         return _settle(intent, Execution.State.REJECTED, error=error)
     except RejectedError as error:
-        return _settle(intent, Execution.State.REJECTED, error=error)
+        # An order that cannot be taken back may be filled by now: what the exchange shows decides.
+        taken_back = isinstance(intent.action, CancelOrder)
+        state = Execution.State.UNKNOWN if taken_back else Execution.State.REJECTED
+        return _settle(intent, state, error=error)
     except (UnknownOutcomeError, OperatorNeededError) as error:
         return _settle(intent, Execution.State.UNKNOWN, error=error)
     return _settle(intent, Execution.State.CONFIRMED, done=done)
@@ -256,6 +193,8 @@ def _settle(
     with transaction.atomic():
         execution.save(update_fields=_SETTLED_FIELDS)
         remember_step(execution)
+        if done is not None and isinstance(intent.action, CancelOrder):
+            resting.no_longer_rests(execution.automation_id, execution.position_id)
         outcome = journal.EXECUTED if state == Execution.State.CONFIRMED else state.value
         _journal(intent, outcome, message=_told(intent), now=now)
     changes.announce(redis_client(), execution.account_id)
@@ -311,7 +250,7 @@ def _reopen(closed: _Intent, action: ReducePosition, client: Client) -> Outcome:
     price = closed.facts.seen.quote.price
     rest = rest_of(position, action, price, client_id=new_label())
     facts = replace(closed.facts, position=None)
-    execution = _execution_after(closed.execution, rest)
+    execution = intent_after(closed.execution, rest)
     intent = _Intent(automation=closed.automation, execution=execution, action=rest, facts=facts)
     with transaction.atomic():
         request = _request(closed.automation, action, closed.facts, None)
@@ -334,24 +273,6 @@ def _reopen(closed: _Intent, action: ReducePosition, client: Client) -> Outcome:
         follow(closed.execution, PositionId(execution.position_id))
         _read_back(intent, client)
     return outcome
-
-
-def _execution_after(closed: Execution, rest: OpenPosition) -> Execution:
-    """Return its intent; under the closed trade's id, and so its lock, until it has one of its own."""
-    now = timezone.now()
-    return Execution(
-        account_id=closed.account_id,
-        automation_id=closed.automation_id,
-        follows=closed,
-        position_id=closed.position_id,
-        regime=closed.regime,
-        origin=closed.origin,
-        price=closed.price,
-        price_at=closed.price_at,
-        price_source=closed.price_source,
-        decided_at=now,
-        **_of_action(rest) | {"step_id": closed.step_id},
-    )
 
 
 def _journal(intent: _Intent, outcome: str, *, message: str, now: datetime) -> None:

@@ -13,7 +13,13 @@ from accounts.switch import strictest
 from automations.models import Automation, Execution, GuardStep, MarginGuard
 from automations.models.execution import ExecutionQuerySet
 from automations.reading import Seen
-from automations.rules.actions import Action, AddMargin, OpenPosition, ReducePosition
+from automations.rules.actions import (
+    AddMargin,
+    CancelOrder,
+    Command,
+    OpenPosition,
+    ReducePosition,
+)
 from exchange.money import Sats
 from exchange.position import Regime
 from exchange.trade import NewTrade
@@ -51,7 +57,7 @@ class Request:
 
     automation: Automation
     account: Account
-    action: Action
+    action: Command
     seen: Seen
     now: datetime
     balance: Balance | None = None
@@ -80,7 +86,8 @@ Verdict = Refusal | None
 
 def switch(request: Request) -> Verdict:
     """Ask the switches of everything, of the account, and of the automation."""
-    if not request.automation.enabled:
+    # An entry that placed its last order is disarmed, and the order's time still runs out.
+    if not request.automation.enabled and not isinstance(request.action, CancelOrder):
         return request.refuse("disabled", "the automation was disabled meanwhile")
     found = strictest(Installation.current().switch, request.account.switch, request.automation.switch)
     if found.lets_through(cuts_risk=request.action.cuts_risk):
@@ -123,6 +130,8 @@ def age(request: Request) -> Verdict:
 def cooldown(request: Request) -> Verdict:
     """Let the automation rest after it acted on the position; a step may have a rest of its own."""
     earlier = request.own.resting().filter(position_id=request.position_id, settled_at__isnull=False)
+    if isinstance(request.action, CancelOrder):
+        earlier = earlier.filter(does=request.action.does)  # not after the opening it takes back
     rest_s = request.automation.cooldown_s
     step = getattr(request.action, "step", None)
     if step is not None:
@@ -187,7 +196,7 @@ def reserve(request: Request) -> Verdict:
     return request.refuse("reserve", "the account's reserve would be touched")
 
 
-def limited(request: Request) -> Action:
+def limited(request: Request) -> Command:
     """Return the action, cut to what budgets and reserve allow; only top-ups can be cut."""
     if not isinstance(request.action, AddMargin):
         return request.action
@@ -214,7 +223,7 @@ def refusal(request: Request) -> Verdict:
     return next((said for gate in GATES if (said := gate(request)) is not None), None)
 
 
-def spending(request: Request, action: Action) -> Sats | None:
+def spending(request: Request, action: Command) -> Sats | None:
     """Return the sats that the action takes from the free balance; None where it takes none."""
     match action:
         case AddMargin(amount=amount):

@@ -6,7 +6,9 @@ from typing import assert_never
 
 from automations.rules.actions import (
     AddMargin,
+    CancelOrder,
     ClosePosition,
+    Command,
     Notify,
     OpenPosition,
     PositionAction,
@@ -16,7 +18,7 @@ from automations.rules.actions import (
     SetTrailingStop,
 )
 from exchange.client import Client
-from exchange.cross import NewCrossOrder
+from exchange.cross import CrossOrderId, NewCrossOrder
 from exchange.errors import RejectedError
 from exchange.money import Usd
 from exchange.position import Position, PositionId, Regime
@@ -33,9 +35,7 @@ class Done:
     """How many contracts were opened or closed, where that was not known before."""
 
 
-def perform(
-    action: PositionAction | OpenPosition, position: Position | None, client: Client, *, label: str
-) -> Done:
+def perform(action: Command, position: Position | None, client: Client, *, label: str) -> Done:
     """Send the one request of the action. `label` tells an order of ours from any other.
 
     Raises:
@@ -43,6 +43,8 @@ def perform(
     """
     if isinstance(action, OpenPosition):
         return _open(action.order, client)
+    if isinstance(action, CancelOrder):
+        return _cancel(action, client)
     assert position is not None
     if position.regime is Regime.CROSS:
         return _on_cross(action, position, client, label)
@@ -55,6 +57,14 @@ def _open(order: NewTrade | NewCrossOrder, client: Client) -> Done:
     opened = client.open_trade(order)
     runs = opened if isinstance(opened, Position) else None
     return Done(opened=opened.id, position=runs, quantity=opened.quantity)
+
+
+def _cancel(order: CancelOrder, client: Client) -> Done:
+    if order.regime is Regime.CROSS:
+        client.rest.cross.cancel(CrossOrderId(order.position_id))
+    else:
+        client.cancel(order.position_id)
+    return Done()
 
 
 def _on_isolated(action: PositionAction, client: Client) -> Done:

@@ -23,7 +23,7 @@ from automations.models import AutoEntry, Execution
 from automations.models.kinds import Kind, OnPosition
 from automations.reading import Seen, plain, read, read_price
 from automations.remembering import memories_of
-from automations.rules.actions import Action, AddMargin, Hold
+from automations.rules.actions import Action, AddMargin, CancelOrder, Hold
 from automations.rules.aftermath import Aftermath, Circumstances, foresee
 from automations.rules.memory import NOTHING, Memory
 from automations.triggers import Direction, Level
@@ -251,6 +251,7 @@ class _Weighing:
         request = self._request(decision, price)
         obstacle = self._obstacle(request)
         action = decision if obstacle else gates.limited(request)
+        assert not isinstance(action, CancelOrder)
         after = None if obstacle else self._after(action, price)
         return Outlook(
             price=price,

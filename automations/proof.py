@@ -8,6 +8,7 @@ from exchange.money import Sats
 class Verdict(StrEnum):
     HAPPENED = "happened"
     DID_NOT = "did not happen"
+    TOO_LATE = "came too late: the order was filled first"
     OPEN = "still open"
     """The request may yet arrive: its signature is still valid."""
     CANNOT_BE_TOLD = "cannot be told"

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from enum import StrEnum
 from itertools import chain
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from django.utils import timezone
 
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for, server_clock
-from automations import journal, proof
+from automations import journal, proof, resting
 from automations.locking import lock_name, position_lock
 from automations.models import Execution
 from automations.models.kinds import typed
@@ -37,6 +38,7 @@ _BACK: Final = timedelta(minutes=1)
 _STATE_BY: Final = {
     Verdict.HAPPENED: Execution.State.CONFIRMED,
     Verdict.DID_NOT: Execution.State.NOT_APPLIED,
+    Verdict.TOO_LATE: Execution.State.NOT_APPLIED,
     Verdict.CANNOT_BE_TOLD: Execution.State.QUARANTINED,
 }
 _DOES: Final = Execution.Does
@@ -51,16 +53,19 @@ def settle(execution: Execution, client: Client, now: datetime) -> None:
         ExchangeError: the exchange could not be read; the execution stays as it is.
     """
     may_arrive = now < execution.decided_at + ARRIVES_WITHIN
-    judge = _judge_cross if execution.regime == Regime.CROSS else _judge_isolated
-    verdict = judge(execution, client, may_arrive=may_arrive)
+    verdict = _judge(execution, client, may_arrive=may_arrive)
     state = _STATE_BY.get(verdict)
     if state is None:
         return
     settled_at = timezone.now()
     execution.become(state, settled_at)
+    if verdict is Verdict.TOO_LATE:
+        execution.error, execution.report = "", None  # the refusal was no error
     with transaction.atomic():
-        execution.save(update_fields=["state", "settled_at", "position_id"])
+        execution.save(update_fields=["state", "settled_at", "position_id", "error", "report"])
         remember_step(execution)
+        if execution.does == _DOES.CANCEL_ORDER and verdict is not Verdict.DID_NOT:
+            resting.no_longer_rests(execution.automation_id, execution.position_id)
         if execution.follows is not None and state == Execution.State.CONFIRMED:
             follow(execution.follows, PositionId(execution.position_id))
         journal.record(
@@ -132,6 +137,50 @@ class _Shown:
     stoploss: UsdPerBtc | None = None
     takeprofit: UsdPerBtc | None = None
     trailing: Decimal | None = None
+
+
+class Standing(StrEnum):
+    """Where an order of ours stands at the exchange."""
+
+    RESTS = "rests"
+    FILLED = "filled"
+    CANCELED = "canceled"
+
+
+def standing_of(order: Execution, client: Client) -> Standing:
+    """Return where the order stands that was placed by, or is to be taken back by, the execution.
+
+    Raises:
+        ExchangeError: the exchange could not be read.
+    """
+    placed = Execution.objects.filter(
+        automation_id=order.automation_id, position_id=order.position_id, does=_DOES.OPEN_POSITION
+    ).get()
+    if order.regime == Regime.CROSS:
+        return _standing_on_cross(placed, client)
+    if any(each.id == placed.position_id for each in client.open_trades()):
+        return Standing.RESTS
+    canceled = client.canceled_trades(_since(placed))
+    found = any(each.id == placed.position_id for each in canceled)
+    return Standing.CANCELED if found else Standing.FILLED
+
+
+def _standing_on_cross(placed: Execution, client: Client) -> Standing:
+    if any(each.id == placed.position_id for each in client.rest.cross.open_orders()):
+        return Standing.RESTS
+    filled = client.rest.cross.filled_orders(_since(placed))
+    found = any(each.id == placed.position_id for each in filled)
+    return Standing.FILLED if found else Standing.CANCELED
+
+
+def _judge(execution: Execution, client: Client, *, may_arrive: bool) -> Verdict:
+    if execution.does == _DOES.CANCEL_ORDER:
+        standing = standing_of(execution, client)
+        if standing is Standing.FILLED:
+            return Verdict.TOO_LATE
+        return proof.of_presence(found=standing is Standing.CANCELED, may_arrive=may_arrive)
+    judge = _judge_cross if execution.regime == Regime.CROSS else _judge_isolated
+    return judge(execution, client, may_arrive=may_arrive)
 
 
 def _judge_isolated(execution: Execution, client: Client, *, may_arrive: bool) -> Verdict:

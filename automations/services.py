@@ -8,18 +8,20 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final, cast
 
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for
-from automations import executing, reconciling
+from automations import executing, journal, reconciling, resting
 from automations.executing import Cause, Facts
 from automations.locking import lock_name, position_lock
 from automations.models import AutoEntry, Automation, Execution, MarginGuard
 from automations.models.kinds import Kind, OnPosition, find
 from automations.reading import Seen, plain, read, read_price
+from automations.reconciling import Standing
 from automations.remembering import forget_returned, memories_of, memory_of, told_already
-from automations.rules.actions import Hold
+from automations.rules.actions import CancelOrder, Hold
 from automations.rules.memory import NOTHING
 from exchange.client import Client
 from exchange.errors import ExchangeError, KeyRefusedError
@@ -40,6 +42,8 @@ def act(automation_id: int, position_id: PositionId | None, cause: Cause) -> dic
         ExchangeError: the exchange could not be read, or a write was surely not sent.
     """
     automation = find(automation_id, acting=True)
+    if automation is None and position_id is not None:
+        automation = resting.entry_of(automation_id, position_id, timezone.now())
     if automation is None:
         return _word("disabled, or its account may not act")
     name = lock_name(automation.account_id, automation.pk, position_id)
@@ -59,6 +63,8 @@ def _look(automation: Kind, position_id: PositionId | None, cause: Cause) -> dic
     if latest and not _is_settled(latest, client):
         return _word("an earlier action is not settled yet")
     if isinstance(automation, AutoEntry):
+        if position_id is not None:
+            return _word(_take_back(automation, position_id, cause, client))
         return _enter(automation, cause, client)
     assert position_id is not None
     return _word(_act_on(automation, position_id, cause, client, latest))
@@ -130,6 +136,38 @@ def _enter(entry: AutoEntry, cause: Cause, client: Client) -> dict[str, Any]:
     }
 
 
+def _take_back(entry: AutoEntry, order_id: PositionId, cause: Cause, client: Client) -> str:
+    """Cancel an order of the entry's whose time is over; one that no longer rests is written off."""
+    placed = resting.expired(timezone.now()).filter(automation=entry, position_id=order_id).first()
+    if placed is None:
+        return "no order whose time is over"
+    standing = reconciling.standing_of(placed, client)
+    facts = Facts(seen=read_price(client), cause=cause)
+    if standing is not Standing.RESTS:
+        return _write_off(entry, placed, standing, facts)
+    why = f"expired at {entry.expires_at:%Y-%m-%d %H:%M:%S} UTC while it rested"
+    cancel = CancelOrder(position_id=order_id, regime=Regime(placed.regime), why=why)
+    outcome = executing.carry_out(entry, cancel, facts, client)
+    if outcome.execution is None or _is_settled(outcome.execution, client):
+        return outcome.execution.state if outcome.execution else outcome.word
+    return outcome.word
+
+
+def _write_off(entry: AutoEntry, placed: Execution, standing: Standing, facts: Facts) -> str:
+    with transaction.atomic():
+        resting.no_longer_rests(entry.pk, placed.position_id)
+        journal.record(
+            entry,
+            f"{standing}_first",
+            message=f"expired, but its order was {standing} first",
+            data={**facts.as_data(), "executionId": placed.pk},
+            now=timezone.now(),
+            position_id=placed.position_id,
+            execution=placed,
+        )
+    return f"{standing} first"
+
+
 def pending(entry: AutoEntry, seen: Seen, held: Hold) -> dict[str, Any]:
     """Return the answer of an entry whose price has not come."""
     return {
@@ -153,7 +191,8 @@ def over(entry: AutoEntry) -> str | None:
     now = timezone.now()
     if entry.expires_at is not None and entry.expires_at <= now:
         return EXPIRED
-    done = Execution.objects.filter(automation=entry).spending().as_seen_by(entry)
+    opened = Execution.objects.filter(automation=entry, does=Execution.Does.OPEN_POSITION)
+    done = opened.spending().as_seen_by(entry)
     if done.count() >= entry.most_times:
         return OPENED_ENOUGH
     newest = done.first()
@@ -176,14 +215,18 @@ class Due:
 
     automation_id: int
     position_id: PositionId | None
+    """For an entry: an order of its that rests beyond its time, else None."""
 
 
 def due(kind: type[Kind]) -> Iterator[Due]:
-    """Weigh every automation of a kind; yield what must be looked at.
+    """Weigh every automation of a kind; yield what must be looked at, expired orders among it.
 
     One reading per account and regime. An account that cannot be read is logged and left to the next
     sweep; it holds up no other.
     """
+    if kind is AutoEntry:
+        for order in resting.expired(timezone.now()):
+            yield Due(automation_id=order.automation_id, position_id=PositionId(order.position_id))
     acting = cast("Iterable[Kind]", kind.acting())
     by_reading = attrgetter("account_id", "regime")
     for (_, regime), group in groupby(sorted(acting, key=by_reading), key=by_reading):

@@ -88,7 +88,11 @@ class AutoEntry(Automation):
         ],
         default=Order.MARKET.value,
     )
-    expires_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="Then nothing is opened any more, and an order that still rests is canceled.",
+    )
     most_times = models.PositiveIntegerField(
         "how often", default=1, validators=[MinValueValidator(1)], help_text="Then it disarms."
     )
@@ -141,13 +145,7 @@ class AutoEntry(Automation):
         return (self.quantity is None) != (self.margin_sats is None)
 
     def _check_expiry(self) -> None:
-        if self.expires_at is None:
-            return
-        if self.trigger_type == Order.LIMIT:
-            raise ValidationError(
-                {"expires_at": "An order that rests at the exchange knows no expiry there."}
-            )
-        if self.enabled and self.expires_at <= timezone.now():
+        if self.enabled and self.expires_at is not None and self.expires_at <= timezone.now():
             raise ValidationError({"expires_at": "This is past: nothing would ever be opened."})
 
     def rule(self) -> EntryConfig:

@@ -68,6 +68,7 @@ class Execution(models.Model):
         SET_TRAILING = "set_trailing", "set trailing stop"
         SET_TAKEPROFIT = "set_takeprofit", "set take profit"
         OPEN_POSITION = "open_position", "open position"
+        CANCEL_ORDER = "cancel_order", "cancel order"
 
     class Origin(models.TextChoices):
         TICK = "tick"
@@ -97,6 +98,9 @@ class Execution(models.Model):
     level = models.DecimalField(max_digits=12, decimal_places=1, null=True)
     distance = models.DecimalField(max_digits=9, decimal_places=6, null=True)
     client_id = models.CharField(max_length=64, blank=True)
+    rests = models.BooleanField(
+        default=False, help_text="An order that may rest at the exchange, as far as we know."
+    )
     why = models.CharField(max_length=300)
     origin = models.CharField(max_length=8, choices=Origin.choices)
     tick_time_ms = models.PositiveBigIntegerField(
@@ -130,6 +134,7 @@ class Execution(models.Model):
             models.Index(fields=["account", "position_id", "-id"], name="execution_by_position"),
             models.Index(fields=["automation", "-decided_at"], name="execution_by_automation"),
             models.Index(fields=["account", "-decided_at"], name="execution_by_account"),
+            models.Index(fields=["automation"], condition=Q(rests=True), name="execution_that_rests"),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -144,7 +149,9 @@ class Execution(models.Model):
                     | Q(does="open_position")
                     | Q(does="set_trailing", distance__isnull=False, amount_sats__isnull=True)
                     | Q(does__in=["set_stoploss", "set_takeprofit"], level__isnull=False)
-                    | Q(does__in=["notify", "close_position"], amount_sats__isnull=True)
+                    | Q(
+                        does__in=["notify", "close_position", "cancel_order"], amount_sats__isnull=True
+                    )
                 ),
                 name="execution_knows_what_its_action_needs",
             ),

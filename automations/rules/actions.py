@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from exchange.cross import NewCrossOrder
 from exchange.money import Sats, Usd, UsdPerBtc
-from exchange.position import PositionId
+from exchange.position import PositionId, Regime
 from exchange.trade import NewTrade
 
 
@@ -96,10 +96,26 @@ class OpenPosition:
     cuts_risk: ClassVar[bool] = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelOrder:
+    """Take an order of ours back that rests at the exchange. No rule asks for it: its time is over."""
+
+    position_id: PositionId
+    """The order's own id."""
+    regime: Regime
+    why: str
+
+    does: ClassVar[str] = "cancel_order"
+    cuts_risk: ClassVar[bool] = True
+
+
 PositionAction = (
     Notify | AddMargin | ReducePosition | ClosePosition | SetStopLoss | SetTrailingStop | SetTakeProfit
 )
 Action = PositionAction | OpenPosition
+"""What rules ask for."""
+Command = Action | CancelOrder
+"""What may be written to the exchange."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

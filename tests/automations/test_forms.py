@@ -181,9 +181,9 @@ WRONG = [
         ({"expires_at_0": "soon", "expires_at_1": "12:00"}, "expires_at", "valid date"),
         ({"expires_at_0": "2020-01-01", "expires_at_1": "12:00"}, "expires_at", "past"),
         (
-            {"expires_at_0": "2099-01-01", "expires_at_1": "12:00", "trigger_type": "limit"},
+            {"expires_at_0": "2020-01-01", "expires_at_1": "12:00", "trigger_type": "limit"},
             "expires_at",
-            "no expiry",
+            "past",
         ),
         ({"most_times": "0"}, "most_times", "greater than or equal to 1"),
         ({"most_times": "x"}, "most_times", "whole number"),

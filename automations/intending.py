@@ -1,0 +1,119 @@
+"""Intents as rows: an execution as it is first written, with what it was decided on."""
+
+import secrets
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Final
+
+from django.utils import timezone
+
+from automations import gates
+from automations.gates import Request
+from automations.models import Execution
+from automations.models.execution import in_places
+from automations.reading import Seen, described, plain
+from automations.rules.actions import CancelOrder, Command, OpenPosition
+from exchange.market import Quote
+from exchange.position import Position, Regime
+
+_LABEL: Final = "hub-"
+"""Begins the label of every order of ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """What made us look: a crossed trigger with its tick, or the sweep."""
+
+    origin: Execution.Origin
+    tick: Quote | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a decision was made on; stored with the execution."""
+
+    seen: Seen
+    cause: Cause
+    position: Position | None = None
+    """None for an entry: there is none yet."""
+
+    def as_data(self) -> dict[str, Any]:
+        """Return the journal's view of the facts."""
+        quote = self.seen.quote
+        known = described(self.position, quote) if self.position else {}
+        return {
+            **known,
+            "price": plain(quote.price),
+            "priceSource": quote.source.value,
+            "origin": self.cause.origin.value,
+        }
+
+
+def intent_of(request: Request, action: Command, facts: Facts) -> Execution:
+    """Return the execution that stands for an action which passed the gates; the caller saves it."""
+    tick, seen, position = facts.cause.tick, facts.seen, facts.position
+    automation = request.automation
+    return Execution(
+        account_id=automation.account_id,
+        automation_id=automation.pk,
+        regime=_regime(request, action, facts),
+        position_id=request.position_id,
+        origin=facts.cause.origin,
+        tick_time_ms=tick.time_ms if tick else None,
+        tick_price=tick.price if tick else None,
+        price=seen.quote.price,
+        price_at=seen.quote.at,
+        price_source=seen.quote.source,
+        positions_at=seen.positions.at if seen.positions else None,
+        positions_source=seen.positions.source if seen.positions else "",
+        before=described(position, seen.quote) if position else {},
+        decided_at=request.now,
+        **_of_action(action) | {"amount_sats": gates.spending(request, action)},
+    )
+
+
+def intent_after(closed: Execution, rest: OpenPosition) -> Execution:
+    """Return the reopening's; under the closed trade's id, and so its lock, until it has its own."""
+    now = timezone.now()
+    return Execution(
+        account_id=closed.account_id,
+        automation_id=closed.automation_id,
+        follows=closed,
+        position_id=closed.position_id,
+        regime=closed.regime,
+        origin=closed.origin,
+        price=closed.price,
+        price_at=closed.price_at,
+        price_source=closed.price_source,
+        decided_at=now,
+        **_of_action(rest) | {"step_id": closed.step_id},
+    )
+
+
+def new_label() -> str:
+    """Return a fresh ASCII label for an order, at most 64 characters (API notes, section 8)."""
+    return f"{_LABEL}{secrets.token_hex(12)}"
+
+
+def _regime(request: Request, action: Command, facts: Facts) -> Regime:
+    if facts.position is not None:
+        return facts.position.regime
+    if isinstance(action, CancelOrder):
+        return action.regime
+    return Regime(getattr(request.automation, "regime", Regime.ISOLATED))
+
+
+def _of_action(action: Command) -> dict[str, Any]:
+    """Return the columns that say what the action is."""
+    distance: Fraction | None = getattr(action, "distance", None)
+    order = getattr(action, "order", None)
+    return {
+        "does": action.does,
+        "why": action.why[:300],
+        "step_id": getattr(action, "step", None),
+        "quantity": order.quantity if order else getattr(action, "quantity", None),
+        "level": getattr(action, "price", None),
+        "distance": None if distance is None else in_places(distance),
+        "rests": order is not None and order.limit is not None,
+        "client_id": (order.client_id if order else None) or new_label(),
+    }
