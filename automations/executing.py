@@ -12,7 +12,16 @@ from accounts.gateway import redis_client
 from accounts.models import Account
 from automations import changes, gates, journal, resting
 from automations.gates import Balance, Refusal, Request
-from automations.intending import Cause, Facts, intent_after, intent_of, new_label
+from automations.intending import (
+    Cause,
+    Facts,
+    intent_after,
+    intent_of,
+    left_flat,
+    new_label,
+    report_flat,
+    report_of,
+)
 from automations.models import Automation, Execution
 from automations.performing import Done, perform
 from automations.reading import described, plain, read
@@ -184,7 +193,7 @@ def _settle(
     execution.become(state, now)
     if error is not None:
         execution.error = str(error)[:500]
-        execution.report = _report(intent, str(error), now)
+        execution.report = report_of(intent.automation, str(error), now)
     if done is not None:
         execution.position_id = done.opened or execution.position_id
         execution.quantity = done.quantity or execution.quantity
@@ -206,22 +215,8 @@ def _told(intent: _Intent) -> str:
     """Return in a sentence what came of it, the error first where there is one."""
     execution = intent.execution
     if execution.follows is not None and execution.state in _LEFT_FLAT:
-        old = execution.follows.position_id
-        return f"{old} is closed and its rest was not opened again, so it is flat: {execution.error}"
+        return f"{left_flat(execution.follows.position_id)}: {execution.error}"
     return execution.error or intent.action.why
-
-
-def _report(intent: _Intent, error: str, now: datetime) -> dict[str, Any]:
-    account = intent.automation.account
-    return {
-        "status": "error",
-        "error": error,
-        "timestamp": now.isoformat(),
-        "automationId": intent.automation.pk,
-        "userId": account.owner_id,
-        "accountId": account.pk,
-        "accountName": account.name,
-    }
 
 
 def _read_back(intent: _Intent, client: Client) -> None:
@@ -253,13 +248,14 @@ def _reopen(closed: _Intent, action: ReducePosition, client: Client) -> Outcome:
     execution = intent_after(closed.execution, rest)
     intent = _Intent(automation=closed.automation, execution=execution, action=rest, facts=facts)
     with transaction.atomic():
+        if not closed.execution.claim_reopening():
+            return Outcome(word="given up meanwhile")
         request = _request(closed.automation, action, closed.facts, None)
         refused = gates.thrown(request)
         if refused is None and not pays_for_itself(position, rest, price):
             refused = request.refuse("too_little_left", "too little came back for the rest")
         if refused is not None:
-            told = f"{position.id} is closed and its rest is not opened again, so it is flat"
-            left = replace(refused, message=f"{told}: {refused.message}")
+            left = replace(refused, message=report_flat(closed.execution, refused.message))
             hold(closed.automation, left, closed.facts, position.id)
             return Outcome(word=refused.reason)
         execution.save(force_insert=True)

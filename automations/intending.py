@@ -2,6 +2,7 @@
 
 import secrets
 from dataclasses import dataclass
+from datetime import datetime
 from fractions import Fraction
 from typing import Any, Final
 
@@ -9,10 +10,10 @@ from django.utils import timezone
 
 from automations import gates
 from automations.gates import Request
-from automations.models import Execution
+from automations.models import Automation, Execution
 from automations.models.execution import in_places
 from automations.reading import Seen, described, plain
-from automations.rules.actions import CancelOrder, Command, OpenPosition
+from automations.rules.actions import CancelOrder, Command, OpenPosition, ReducePosition
 from exchange.market import Quote
 from exchange.position import Position, Regime
 
@@ -52,11 +53,12 @@ class Facts:
 def intent_of(request: Request, action: Command, facts: Facts) -> Execution:
     """Return the execution that stands for an action which passed the gates; the caller saves it."""
     tick, seen, position = facts.cause.tick, facts.seen, facts.position
-    automation = request.automation
+    automation, regime = request.automation, _regime(request, action, facts)
     return Execution(
         account_id=automation.account_id,
         automation_id=automation.pk,
-        regime=_regime(request, action, facts),
+        regime=regime,
+        reopening_due=isinstance(action, ReducePosition) and regime is Regime.ISOLATED,
         position_id=request.position_id,
         origin=facts.cause.origin,
         tick_time_ms=tick.time_ms if tick else None,
@@ -88,6 +90,33 @@ def intent_after(closed: Execution, rest: OpenPosition) -> Execution:
         decided_at=now,
         **_of_action(rest) | {"step_id": closed.step_id},
     )
+
+
+def left_flat(closed: str) -> str:
+    """Return the sentence for a trade that was closed to be smaller, and is gone."""
+    return f"{closed} is closed and its rest was not opened again, so it is flat"
+
+
+def report_flat(closed: Execution, why: str) -> str:
+    """Report a close that is not followed by its reopening: the market moved on, and flat is safe."""
+    closed.error = f"{left_flat(closed.position_id)}: {why}"[:500]
+    closed.report = report_of(closed.automation, closed.error, timezone.now())
+    closed.save(update_fields=["error", "report"])
+    return closed.error
+
+
+def report_of(automation: Automation, error: str, now: datetime) -> dict[str, Any]:
+    """Return a failure in the shape that other programs read."""
+    account = automation.account
+    return {
+        "status": "error",
+        "error": error,
+        "timestamp": now.isoformat(),
+        "automationId": automation.pk,
+        "userId": account.owner_id,
+        "accountId": account.pk,
+        "accountName": account.name,
+    }
 
 
 def new_label() -> str:

@@ -15,6 +15,7 @@ from django.utils import timezone
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for, server_clock
 from automations import journal, proof, resting
+from automations.intending import report_flat
 from automations.locking import lock_name, position_lock
 from automations.models import Execution
 from automations.models.kinds import typed
@@ -42,6 +43,8 @@ _STATE_BY: Final = {
     Verdict.CANNOT_BE_TOLD: Execution.State.QUARANTINED,
 }
 _DOES: Final = Execution.Does
+_SILENT: Final = "the close itself got no answer"
+_DIED: Final = "what was to open it ended in between"
 
 
 def settle(execution: Execution, client: Client, now: datetime) -> None:
@@ -63,6 +66,9 @@ def settle(execution: Execution, client: Client, now: datetime) -> None:
         execution.error, execution.report = "", None  # the refusal was no error
     with transaction.atomic():
         execution.save(update_fields=["state", "settled_at", "position_id", "error", "report"])
+        left = (
+            f"; {report_flat(execution, _SILENT)}" if execution.claim_reopening() else _flat(execution)
+        )
         remember_step(execution)
         if execution.does == _DOES.CANCEL_ORDER and verdict is not Verdict.DID_NOT:
             resting.no_longer_rests(execution.automation_id, execution.position_id)
@@ -71,7 +77,7 @@ def settle(execution: Execution, client: Client, now: datetime) -> None:
         journal.record(
             typed(execution.automation),
             journal.RECONCILED,
-            message=f"{execution.get_does_display()} without an answer: it {verdict}{_flat(execution)}",
+            message=f"{execution.get_does_display()} without an answer: it {verdict}{left}",
             data={"action": execution.does, "executionId": execution.pk, "state": state.value},
             now=settled_at,
             position_id=execution.position_id,
@@ -81,13 +87,28 @@ def settle(execution: Execution, client: Client, now: datetime) -> None:
 
 
 def _flat(execution: Execution) -> str:
-    """Return what else is to be said where a reduction ended with nothing open."""
-    happened = execution.state == Execution.State.CONFIRMED
-    if execution.does == _DOES.REDUCE_POSITION and execution.regime == Regime.ISOLATED and happened:
-        return "; its rest was not opened again, so it is flat"
-    if execution.follows is not None and not happened:
+    """Return what else is to be said of a rest that was to be opened and was not."""
+    if execution.follows is not None and execution.state != Execution.State.CONFIRMED:
         return f"; {execution.follows.position_id} was closed before, so it may be flat"
     return ""
+
+
+def _give_up(closed: Execution) -> bool:
+    """Write down, once, that a worker died between a close and its reopening."""
+    with transaction.atomic():
+        if not closed.claim_reopening():
+            return False
+        journal.record(
+            typed(closed.automation),
+            journal.RECONCILED,
+            message=report_flat(closed, _DIED),
+            data={"action": closed.does, "executionId": closed.pk, "state": closed.state},
+            now=timezone.now(),
+            position_id=closed.position_id,
+            execution=closed,
+        )
+    logger.error("left flat", extra=_fields(closed) | {"error": closed.error})
+    return True
 
 
 def settle_all() -> list[Execution]:
@@ -96,18 +117,21 @@ def settle_all() -> list[Execution]:
     An execution whose position a worker holds is that worker's. An account that cannot be read is
     logged and left to the next time.
     """
-    settled = []
-    for execution in Execution.objects.unsettled().select_related("account", "automation"):
-        name = lock_name(
-            execution.account_id, execution.automation_id, PositionId(execution.position_id) or None
-        )
-        with position_lock(name) as mine:
-            if not mine:
-                continue
-            execution.refresh_from_db()  # its worker may have settled it since
-            if execution.state in Execution.UNSETTLED and _settled(execution):
-                settled.append(execution)
-    return settled
+    return [each for each in Execution.objects.left_open() if _settled_in_its_turn(each)]
+
+
+def _settled_in_its_turn(execution: Execution) -> bool:
+    """Settle it unless a worker has its position: where none has, nobody is about to go on with it."""
+    name = lock_name(
+        execution.account_id, execution.automation_id, PositionId(execution.position_id) or None
+    )
+    with position_lock(name) as mine:
+        if not mine:
+            return False
+        execution.refresh_from_db()  # its worker may have settled it since
+        if execution.state in Execution.UNSETTLED:
+            return _settled(execution)
+        return _give_up(execution)
 
 
 def _settled(execution: Execution) -> bool:

@@ -27,6 +27,12 @@ class ExecutionQuerySet(models.QuerySet["Execution"]):
         """Return those whose effect at the exchange is not known yet."""
         return self.filter(state__in=Execution.UNSETTLED)
 
+    def left_open(self) -> Self:
+        """Return those that somebody has to go on with, if nobody does: each with its account."""
+        owed = Q(state=Execution.State.CONFIRMED, reopening_due=True)
+        found = self.filter(Q(state__in=Execution.UNSETTLED) | owed)
+        return found.select_related("account", "automation__account")
+
     def spending(self) -> Self:
         """Return those whose sats are spent or may be; a shadow's would be."""
         return self.filter(state__in=Execution.SPENDING)
@@ -101,6 +107,9 @@ class Execution(models.Model):
     rests = models.BooleanField(
         default=False, help_text="An order that may rest at the exchange, as far as we know."
     )
+    reopening_due = models.BooleanField(
+        default=False, help_text="Once this close is confirmed, its rest is to be opened anew."
+    )
     why = models.CharField(max_length=300)
     origin = models.CharField(max_length=8, choices=Origin.choices)
     tick_time_ms = models.PositiveBigIntegerField(
@@ -135,6 +144,9 @@ class Execution(models.Model):
             models.Index(fields=["automation", "-decided_at"], name="execution_by_automation"),
             models.Index(fields=["account", "-decided_at"], name="execution_by_account"),
             models.Index(fields=["automation"], condition=Q(rests=True), name="execution_that_rests"),
+            models.Index(
+                fields=["account"], condition=Q(reopening_due=True), name="execution_with_a_reopening"
+            ),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -170,6 +182,14 @@ class Execution(models.Model):
     def __str__(self) -> str:
         where = self.position_id or "a new position"
         return f"execution {self.pk}: {self.get_does_display()} on {where}, {self.state}"
+
+    def claim_reopening(self) -> bool:
+        """Take upon oneself what follows this close; False where somebody else did.
+
+        In the transaction that writes down what is done about it: so it is done once, or not yet.
+        """
+        owed = Execution.objects.filter(pk=self.pk, state=self.State.CONFIRMED, reopening_due=True)
+        return owed.update(reopening_due=False) == 1
 
     def become(self, state: State, now: datetime) -> None:
         """Pass into another state; whoever calls saves it.

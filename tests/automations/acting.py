@@ -1,13 +1,18 @@
 """What tests of the write path do again and again: look, move the past back, ask what happened."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+from django.db import connection
 from django.utils import timezone
 
 from accounts.gateway import redis_client
 from automations import services
 from automations.executing import Cause
+from automations.locking import position_lock
 from automations.models import Automation, Execution, JournalEntry
 from exchange.client import Client
 from exchange.cross import NewCrossOrder
@@ -70,12 +75,42 @@ def long_ago() -> None:
     Execution.objects.update(decided_at=timezone.now() - timedelta(minutes=2))
 
 
+@contextmanager
+def held_elsewhere(name: str) -> Iterator[None]:
+    """Let another worker hold a position meanwhile."""
+    held, done = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with position_lock(name) as mine:
+            assert mine
+            held.set()
+            done.wait(60)
+        connection.close()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        assert held.wait(20)
+        yield
+    finally:
+        done.set()
+        worker.join(20)
+
+
 def states() -> list[str]:
     return [execution.state for execution in Execution.objects.order_by("id")]
 
 
 def events() -> list[str]:
     return [entry.event for entry in JournalEntry.objects.order_by("id")]
+
+
+def reported(execution: Execution) -> str:
+    """Return the error that the execution reports, beside whom it concerns."""
+    report, account = execution.report, execution.account
+    assert report is not None
+    assert (report["status"], report["accountName"]) == ("error", account.name)
+    return str(report["error"])
 
 
 def reasons() -> list[str]:

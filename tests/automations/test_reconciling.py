@@ -1,21 +1,25 @@
 """Executions without an answer: what settles them, and how long they stay open."""
 
-import threading
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from automations import reconciling
-from automations.locking import position_lock
 from automations.models import Execution, GuardStep, JournalEntry, MarginGuard
 from exchange.client import Client
 from exchange.money import Sats
-from exchange.position import Position, PositionId
+from exchange.position import Position
 from exchange.simulator.running import Simulator
-from tests.automations.acting import ADD_MARGIN, effects, long_ago, look, rest_until_ready
+from tests.automations.acting import (
+    ADD_MARGIN,
+    effects,
+    held_elsewhere,
+    long_ago,
+    look,
+    rest_until_ready,
+)
 from tests.automations.conftest import open_long
 from tests.automations.test_models import execution
 
@@ -152,22 +156,8 @@ def test_a_top_up_of_a_position_the_exchange_does_not_show(
 @pytest.mark.django_db(transaction=True)
 def test_what_a_worker_holds_is_left_to_it(long: Position, guard: MarginGuard) -> None:
     execution(guard, position_id=long.id, decided_at=timezone.now() - timedelta(minutes=2))
-    held, done = threading.Event(), threading.Event()
 
-    def work() -> None:
-        with position_lock(PositionId(long.id)) as mine:
-            assert mine
-            held.set()
-            done.wait(10)
-        connection.close()
-
-    worker = threading.Thread(target=work)
-    worker.start()
-    try:
-        assert held.wait(5)
+    with held_elsewhere(long.id):
         assert reconciling.settle_all() == []
-    finally:
-        done.set()
-        worker.join(5)
 
     assert Execution.objects.get().state == "intended"

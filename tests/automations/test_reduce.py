@@ -26,10 +26,12 @@ from tests.automations.acting import (
     CLOSE,
     ISOLATED,
     effects,
+    held_elsewhere,
     long_ago,
     look,
     move,
     reasons,
+    reported,
     rest_until_ready,
     states,
     written,
@@ -200,6 +202,8 @@ def test_an_account_that_may_no_longer_act_once_its_trade_was_closed_stays_flat(
     assert written(venue) == ["isolated/trade", "isolated/trade/close"]
     assert client.rest.running_trades() == ()
     assert "so it is flat" in JournalEntry.objects.latest("id").message
+    assert "so it is flat" in reported(Execution.objects.get())
+    assert reconciling.settle_all() == []
 
 
 @pytest.mark.parametrize(
@@ -250,6 +254,64 @@ def test_a_close_without_an_answer_is_not_followed_by_an_opening(
     assert settled.state == "confirmed"
     assert client.rest.running_trades() == ()
     assert "its rest was not opened again" in JournalEntry.objects.latest("id").message
+    assert "its rest was not opened again" in reported(Execution.objects.get())
+    assert reconciling.settle_all() == []
+
+
+def died_between(venue: Simulator, client: Client, long: Position, reducer: MarginGuard) -> Execution:
+    """Leave what a worker leaves that is killed once its close is confirmed."""
+    move(venue, 95_000)
+    look(reducer, long)
+    client.close(running(client).id)
+    Execution.objects.filter(does="open_position").delete()
+    Execution.objects.update(reopening_due=True)
+    return Execution.objects.get()
+
+
+def test_a_worker_that_died_before_the_reopening_leaves_it_flat_and_that_is_said_once(
+    venue: Simulator, client: Client, long: Position, reducer: MarginGuard
+) -> None:
+    closed = died_between(venue, client, long, reducer)
+    opened = effects(venue, ISOLATED)
+
+    assert reconciling.settle_all() == [closed]
+    assert reconciling.settle_all() == []
+
+    closed.refresh_from_db()
+    newest = JournalEntry.objects.latest("id")
+    said = f"{long.id} is closed and its rest was not opened again, so it is flat: "
+    assert (newest.event, newest.execution) == ("margin_guard_reconciled", closed)
+    assert newest.message.startswith(said)
+    assert closed.state == "confirmed"
+    assert reported(closed) == closed.error == newest.message
+    assert JournalEntry.objects.filter(message__contains="so it is flat").count() == 1
+    assert effects(venue, ISOLATED) == opened, "the market moved on"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_reopening_whose_worker_is_at_it_is_left_to_it(
+    venue: Simulator, client: Client, long: Position, reducer: MarginGuard
+) -> None:
+    died_between(venue, client, long, reducer)
+
+    with held_elsewhere(long.id):
+        assert reconciling.settle_all() == []
+
+    assert Execution.objects.get().reopening_due
+
+
+def test_what_was_reopened_or_refused_is_owed_nothing(
+    venue: Simulator, long: Position, reducer: MarginGuard
+) -> None:
+    move(venue, 95_000)
+    venue.fault("status", status=400, path=CLOSE)
+    assert look(reducer, long) == "rejected"
+    assert reconciling.settle_all() == []
+    rest_until_ready(reducer)
+    assert look(reducer, long) == "confirmed"
+
+    assert reconciling.settle_all() == []
+    assert "flat" not in JournalEntry.objects.latest("id").message
 
 
 def test_two_trades_of_one_guard_may_wait_for_their_rests_at_once(
