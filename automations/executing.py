@@ -11,7 +11,7 @@ from django.utils import timezone
 from accounts.gateway import redis_client
 from accounts.models import Account
 from automations import changes, gates, journal, resting
-from automations.gates import Balance, Refusal, Request
+from automations.gates import Refusal, Request
 from automations.intending import (
     Cause,
     Facts,
@@ -24,7 +24,7 @@ from automations.intending import (
 )
 from automations.models import Automation, Execution
 from automations.performing import Done, perform
-from automations.reading import described, plain, read
+from automations.reading import described, plain, read, told
 from automations.remembering import follow, remember_step
 from automations.rules.actions import (
     AddMargin,
@@ -35,6 +35,7 @@ from automations.rules.actions import (
     ReducePosition,
 )
 from automations.rules.reopening import pays_for_itself, rest_of
+from exchange.account import Balance
 from exchange.client import Client
 from exchange.errors import (
     ExchangeError,
@@ -118,8 +119,7 @@ def _is_isolated(facts: Facts) -> bool:
 def _balance_if_reserved(account: Account, action: Command, client: Client) -> Balance | None:
     """Ask for the free balance where a reserve depends on it; else spare the call."""
     if account.reserve_sats and isinstance(action, AddMargin | OpenPosition):
-        asked_at = timezone.now()
-        return Balance(free=client.account().balance, at=asked_at)
+        return client.balance()
     return None
 
 
@@ -224,7 +224,7 @@ def _read_back(intent: _Intent, client: Client) -> None:
     execution = intent.execution
     try:
         seen = read(client, Regime(execution.regime), not_before=execution.settled_at)
-        balance = client.account().balance
+        balance = client.balance()
     except ExchangeError as error:
         logger.warning("not read back", extra=_fields(intent) | {"error": str(error)})
         if isinstance(error, KeyRefusedError):
@@ -232,7 +232,7 @@ def _read_back(intent: _Intent, client: Client) -> None:
         return
     position = seen.position(PositionId(execution.position_id))
     shown = described(position, seen.quote) if position else {}
-    execution.after = {**execution.after, **shown, "balance": balance}
+    execution.after = execution.after | shown | told(balance)
     with transaction.atomic():
         execution.save(update_fields=["after"])
         _journal(intent, journal.READ_BACK, message=intent.action.why, now=timezone.now())

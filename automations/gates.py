@@ -20,6 +20,7 @@ from automations.rules.actions import (
     OpenPosition,
     ReducePosition,
 )
+from exchange.account import Balance
 from exchange.money import Sats
 from exchange.position import Regime
 from exchange.trade import NewTrade
@@ -38,14 +39,6 @@ class Refusal:
     """The same in words."""
     message: str
     """What the rule wanted, and why the gate said no."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Balance:
-    """The free balance, and when it was asked for: what was spent since then is not in it."""
-
-    free: Sats
-    at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,13 +12,14 @@ from automations import gates
 from automations.gates import Request
 from automations.models import Automation, Execution
 from automations.models.execution import in_places
-from automations.reading import Seen, described, plain
+from automations.reading import Seen, described, plain, told
 from automations.rules.actions import CancelOrder, Command, OpenPosition, ReducePosition
 from exchange.market import Quote
 from exchange.position import Position, Regime
 
 _LABEL: Final = "hub-"
 """Begins the label of every order of ours."""
+_OF_BALANCE: Final = tuple(told(None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +39,17 @@ class Facts:
     position: Position | None = None
     """None for an entry: there is none yet."""
 
+    @property
+    def before(self) -> dict[str, Any]:
+        """What the action meets: the position, if any, and the balance."""
+        known = described(self.position, self.seen.quote) if self.position else {}
+        return known | told(self.seen.balance)
+
     def as_data(self) -> dict[str, Any]:
         """Return the journal's view of the facts."""
         quote = self.seen.quote
-        known = described(self.position, quote) if self.position else {}
         return {
-            **known,
+            **self.before,
             "price": plain(quote.price),
             "priceSource": quote.source.value,
             "origin": self.cause.origin.value,
@@ -52,7 +58,7 @@ class Facts:
 
 def intent_of(request: Request, action: Command, facts: Facts) -> Execution:
     """Return the execution that stands for an action which passed the gates; the caller saves it."""
-    tick, seen, position = facts.cause.tick, facts.seen, facts.position
+    tick, seen = facts.cause.tick, facts.seen
     automation, regime = request.automation, _regime(request, action, facts)
     return Execution(
         account_id=automation.account_id,
@@ -68,7 +74,7 @@ def intent_of(request: Request, action: Command, facts: Facts) -> Execution:
         price_source=seen.quote.source,
         positions_at=seen.positions.at if seen.positions else None,
         positions_source=seen.positions.source if seen.positions else "",
-        before=described(position, seen.quote) if position else {},
+        before=facts.before,
         decided_at=request.now,
         **_of_action(action) | {"amount_sats": gates.spending(request, action)},
     )
@@ -87,6 +93,7 @@ def intent_after(closed: Execution, rest: OpenPosition) -> Execution:
         price=closed.price,
         price_at=closed.price_at,
         price_source=closed.price_source,
+        before={name: closed.after[name] for name in _OF_BALANCE if name in closed.after},
         decided_at=now,
         **_of_action(rest) | {"step_id": closed.step_id},
     )

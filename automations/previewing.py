@@ -18,7 +18,7 @@ from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for
 from accounts.models import Account
 from automations import gates, services
-from automations.gates import Balance, Request
+from automations.gates import Request
 from automations.models import AutoEntry, Execution
 from automations.models.kinds import Kind, OnPosition
 from automations.reading import Seen, plain, read, read_price
@@ -27,7 +27,7 @@ from automations.rules.actions import Action, AddMargin, CancelOrder, Hold
 from automations.rules.aftermath import Aftermath, Circumstances, foresee
 from automations.rules.memory import NOTHING, Memory
 from automations.triggers import Direction, Level
-from exchange.account import AccountState
+from exchange.account import AccountState, Balance
 from exchange.client import Client
 from exchange.cross import CrossPosition
 from exchange.errors import ExchangeError

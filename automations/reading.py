@@ -8,6 +8,7 @@ from typing import Any
 
 from django.conf import settings
 
+from exchange.account import Balance
 from exchange.client import Client
 from exchange.market import Quote, Source
 from exchange.position import Position, PositionId, PositionsSnapshot, Regime
@@ -20,6 +21,8 @@ class Seen:
     quote: Quote
     positions: PositionsSnapshot | None
     """None where only the price was asked for."""
+    balance: Balance | None = None
+    """As somebody last read it, at most two minutes ago: asking anew would hold up the order."""
 
     def position(self, position_id: PositionId) -> Position | None:
         for position in self.positions.positions if self.positions else ():
@@ -36,8 +39,8 @@ def read(client: Client, regime: Regime, *, not_before: datetime | None = None) 
     """
     if regime is Regime.ISOLATED:
         snapshot = client.snapshot(settings.DATA_MAX_AGE_S, not_before=not_before)
-        return Seen(quote=snapshot.quote, positions=snapshot.positions)
-    return Seen(quote=client.price(settings.DATA_MAX_AGE_S), positions=read_cross(client))
+        return Seen(quote=snapshot.quote, positions=snapshot.positions, balance=snapshot.balance)
+    return replace(read_price(client), positions=read_cross(client))
 
 
 def read_cross(
@@ -57,7 +60,8 @@ def read_all(client: Client) -> PositionsSnapshot:
 
 
 def read_price(client: Client) -> Seen:
-    return Seen(quote=client.price(settings.DATA_MAX_AGE_S), positions=None)
+    glance = client.glance(settings.DATA_MAX_AGE_S)
+    return Seen(quote=glance.quote, positions=None, balance=glance.balance)
 
 
 def described(position: Position, quote: Quote) -> dict[str, Any]:
@@ -71,6 +75,15 @@ def described(position: Position, quote: Quote) -> dict[str, Any]:
         "fundingFees": position.funding_fees,
         "stoploss": None if position.stoploss is None else plain(position.stoploss),
         "takeprofit": None if position.takeprofit is None else plain(position.takeprofit),
+    }
+
+
+def told(balance: Balance | None) -> dict[str, Any]:
+    """Return the balance as the record and the journal keep it; unknown is null, never 0."""
+    return {
+        "balance": None if balance is None else balance.free,
+        "balanceAt": None if balance is None else balance.at.isoformat(),
+        "balanceSource": None if balance is None else Source.REST.value,
     }
 
 

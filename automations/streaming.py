@@ -77,6 +77,7 @@ class Streaming:
         self._watches: dict[int, Watch] = {}
         self._told: deque[_Told] = deque()
         self._pollers = ThreadPoolExecutor(thread_name_prefix="prices")
+        self._balances = ThreadPoolExecutor(4, thread_name_prefix="balances")
         self._listening = threading.Thread(
             target=changes.listen,
             args=(redis_client(), self._changed, stopping),
@@ -100,6 +101,8 @@ class Streaming:
         if watch is None:
             return
         watch.take(snapshot)
+        if not self._stopping.is_set() and watch.wants_balance():
+            self._balances.submit(watch.read_balance)
         market = self._markets[watch.watched.network]
         if market.newest is not None:
             risk = watch.risk_at(market.newest.price)
@@ -229,6 +232,7 @@ class Streaming:
         for market in self._markets.values():
             market.stop()
         self._pollers.shutdown(wait=False, cancel_futures=True)
+        self._balances.shutdown(wait=False, cancel_futures=True)
 
 
 def _member(watched: Watched) -> Member:

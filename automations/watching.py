@@ -1,9 +1,12 @@
 """One watched account: its plans, its positions as last read, and its armed triggers."""
 
+import logging
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Final
 
 from automations.crossing import Crossing
 from automations.planning import EntryPlan, Plan, PositionPlan
@@ -11,9 +14,15 @@ from automations.triggers import Level, Trigger
 from exchange.auth import Credentials
 from exchange.client import Client
 from exchange.config import Network
+from exchange.errors import ExchangeError
 from exchange.live import LiveView
 from exchange.money import Exact
 from exchange.position import Position, PositionId, PositionsSnapshot, Regime
+
+logger = logging.getLogger(__name__)
+
+BALANCE_S: Final = 30.0
+"""Between two readings of an account's balance, which no event announces."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +56,7 @@ class Watch:
         self._lock = threading.Lock()
         self._ended = False
         self._snapshot: PositionsSnapshot | None = None
+        self._balance_due_s = float("-inf")
 
     def change(self, watched: Watched) -> None:
         """Take over new plans, and arm them on what is known."""
@@ -64,6 +74,23 @@ class Watch:
             if self._snapshot is None or self._snapshot.at <= snapshot.at:
                 self._snapshot = snapshot
                 self._arm()
+
+    def wants_balance(self) -> bool:
+        """Whether it is time to read the balance again; who is told so once is to do it."""
+        now_s = time.monotonic()
+        with self._lock:
+            if now_s < self._balance_due_s:
+                return False
+            self._balance_due_s = now_s + BALANCE_S
+            return True
+
+    def read_balance(self) -> None:
+        """Have the balance in the live view, so that nobody who acts has to ask for it first."""
+        try:
+            self.watched.client.account()
+        except ExchangeError as error:
+            extra = {"account": self.watched.account_id, "error": str(error)}
+            logger.warning("balance not read", extra=extra)
 
     def end(self) -> None:
         """Disarm, and take over nothing more."""

@@ -1,6 +1,7 @@
 """An account as the exchange sees it: its free balance and fee tier."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 
 from exchange.money import Sats
@@ -17,3 +18,12 @@ class AccountState:
     synthetic_usd: Decimal
     fee_tier: int
     """0 is the first tier."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balance:
+    """The free balance, and when it was asked for, by REST: no stream tells it (API notes, 5.9)."""
+
+    free: Sats
+    at: datetime
+    """Aware, before the request left: what happened since then is not in it."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TypeVar
 
-from exchange.account import AccountState
+from exchange.account import AccountState, Balance
 from exchange.errors import TransientError
 from exchange.live import LiveView, View, is_fresh
 from exchange.market import Quote
@@ -25,10 +25,18 @@ def _utc_now() -> datetime:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """All that a rule decides on."""
+class Glance:
+    """What is to be had without the positions."""
 
     quote: Quote
+    balance: Balance | None
+    """As last read by whoever read it, of whatever age; None: not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot(Glance):
+    """All that a rule decides on."""
+
     positions: PositionsSnapshot
 
 
@@ -64,8 +72,16 @@ class Client:
         Raises:
             TransientError: also where the answer came too late to be that fresh.
         """
-        view = self._live.read(self._network, None) if self._live else View()
-        return self._fresh_price(view, max_age_s)
+        return self.glance(max_age_s).quote
+
+    def glance(self, max_age_s: float) -> Glance:
+        """Return the last price, and the balance if somebody read it lately; the age is the price's.
+
+        Raises:
+            TransientError: also where the answer came too late to be that fresh.
+        """
+        view = self._live.read(self._network, self._account_id) if self._live else View()
+        return Glance(quote=self._fresh_price(view, max_age_s), balance=view.balance)
 
     def positions(self, max_age_s: float, not_before: datetime | None = None) -> PositionsSnapshot:
         """Return the running trades, seen at `not_before` at the earliest.
@@ -82,10 +98,23 @@ class Client:
         return Snapshot(
             positions=self._fresh_positions(view, max_age_s, not_before),
             quote=self._fresh_price(view, max_age_s),
+            balance=view.balance,
         )
 
     def account(self) -> AccountState:
-        return self.rest.account()
+        return self._account()[0]
+
+    def balance(self) -> Balance:
+        """Read the free balance by REST."""
+        return self._account()[1]
+
+    def _account(self) -> tuple[AccountState, Balance]:
+        at = self._now()
+        account = self.rest.account()
+        balance = Balance(free=account.balance, at=at)
+        if self._live:
+            self._live.put_balance(self._account_id, balance)
+        return account, balance
 
     def open_trades(self) -> tuple[OpenOrder, ...]:
         return self.rest.open_trades()

@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
+from exchange.account import Balance
 from exchange.formulas import Side
 from exchange.market import Quote, Source
-from exchange.money import UsdPerBtc
+from exchange.money import Sats, UsdPerBtc
 from exchange.position import Position, PositionsSnapshot
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,6 +38,20 @@ def quote_of(text: str) -> Quote:
         time_ms=int(time_ms),
         source=Source(source),
     )
+
+
+def balance_text(balance: Balance) -> str:
+    return f"{micros(balance.at)} {balance.free}"
+
+
+def balance_of(text: str) -> Balance:
+    """Return the balance of its text.
+
+    Raises:
+        ValueError: another version of ours has written it, say.
+    """
+    at, free = text.split(" ")
+    return Balance(free=Sats(int(free)), at=_moment(int(at)))
 
 
 def positions_text(snapshot: PositionsSnapshot) -> str:

@@ -5,11 +5,20 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 from redis import Redis
 
-from exchange.entries import micros, positions_of, positions_text, quote_of, quote_text
+from exchange.account import Balance
+from exchange.entries import (
+    balance_of,
+    balance_text,
+    micros,
+    positions_of,
+    positions_text,
+    quote_of,
+    quote_text,
+)
 from exchange.market import Quote
 from exchange.position import PositionsSnapshot
 from exchange.reach import Reach, connect
@@ -17,6 +26,8 @@ from exchange.reach import Reach, connect
 __all__ = ["LiveView", "View", "connect", "is_fresh"]
 
 logger = logging.getLogger(__name__)
+
+Value = TypeVar("Value")
 
 _KEPT_S: Final = 120
 """Entries vanish by themselves; no reader may want one older."""
@@ -39,6 +50,7 @@ class View:
 
     quote: Quote | None = None
     positions: PositionsSnapshot | None = None
+    balance: Balance | None = None
 
 
 def is_fresh(
@@ -79,8 +91,11 @@ class LiveView:
     def put_positions(self, account_id: int, snapshot: PositionsSnapshot) -> None:
         self._put(_positions_key(account_id), snapshot.at, positions_text(snapshot))
 
+    def put_balance(self, account_id: int, balance: Balance) -> None:
+        self._put(_balance_key(account_id), balance.at, balance_text(balance))
+
     def outdate(self, account_id: int, *, before: datetime) -> None:
-        """Make positions seen before that moment unknown: the account was just changed."""
+        """Make positions and balance seen before that moment unknown: the account was just changed."""
         self._put(_floor_key(account_id), before, str(micros(before)))
 
     def price(self, network: str, *, max_age_s: float, now: datetime) -> Quote | None:
@@ -98,14 +113,17 @@ class LiveView:
         """Return what is known, in one round trip; what is not asked for is None."""
         keys = [_price_key(network)] if network is not None else []
         if account_id is not None:
-            keys += [_positions_key(account_id), _floor_key(account_id)]
+            keys += [_positions_key(account_id), _balance_key(account_id), _floor_key(account_id)]
         texts = self._get(keys)
         if texts is None:
             return View()
         try:
             return View(
                 quote=_quote(texts[0]) if network is not None else None,
-                positions=_positions(*texts[-2:]) if account_id is not None else None,
+                positions=_above(texts[-1], texts[-3], positions_of)
+                if account_id is not None
+                else None,
+                balance=_above(texts[-1], texts[-2], balance_of) if account_id is not None else None,
             )
         except (ValueError, KeyError, ArithmeticError) as error:
             # Written by another version of ours, say: unknown, until a new value comes.
@@ -132,6 +150,10 @@ def _positions_key(account_id: int) -> str:
     return f"live:{account_id}:positions"
 
 
+def _balance_key(account_id: int) -> str:
+    return f"live:{account_id}:balance"
+
+
 def _floor_key(account_id: int) -> str:
     return f"live:{account_id}:floor"
 
@@ -140,7 +162,8 @@ def _quote(text: str | None) -> Quote | None:
     return None if text is None else quote_of(text)
 
 
-def _positions(text: str | None, floor: str | None) -> PositionsSnapshot | None:
+def _above(floor: str | None, text: str | None, read: Callable[[str], Value]) -> Value | None:
+    """Return the value of a text, unless the account was changed since."""
     if text is None or (floor is not None and int(text.partition(" ")[0]) < int(floor)):
         return None
-    return positions_of(text)
+    return read(text)

@@ -81,7 +81,7 @@ def test_an_order_that_rests_beyond_its_time_is_canceled_once(
     opening, cancel = Execution.objects.order_by("id")
     assert (cancel.does, cancel.position_id) == ("cancel_order", opening.position_id)
     assert cancel.regime == regime
-    assert cancel.after == {"balance": venue.balance()}
+    assert cancel.after["balance"] == venue.balance()
     assert events()[-3:] == ["auto_entry_intended", "auto_entry_executed", "auto_entry_read_back"]
 
 

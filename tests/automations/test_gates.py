@@ -13,10 +13,11 @@ from accounts.gateway import live_view, redis_client
 from accounts.models import Account, Installation
 from automations import executing, gates, services
 from automations.executing import Facts
-from automations.gates import Balance, Request
+from automations.gates import Request
 from automations.models import Automation, Execution, MarginGuard
 from automations.reading import Seen, read
 from automations.rules.actions import AddMargin, ClosePosition
+from exchange.account import Balance
 from exchange.client import Client
 from exchange.errors import KeyRefusedError, TransientError
 from exchange.market import Quote, Source

@@ -11,6 +11,7 @@ from accounts.gateway import redis_client
 from accounts.models import Account
 from automations import services
 from automations.models import Execution, GuardStep, JournalEntry, MarginGuard
+from automations.reading import told
 from exchange.client import Client
 from exchange.errors import TransientError
 from exchange.position import Position
@@ -34,6 +35,41 @@ def test_adds_margin_and_records_before_and_after(
     assert execution.settled_at is not None
     assert client.rest.running_trades()[0].margin == 120_000
     assert effects(venue) == 1
+
+
+def test_the_balance_before_is_the_last_one_known_with_its_time_and_asks_nobody(
+    venue: Simulator, client: Client, long: Position, guard: MarginGuard
+) -> None:
+    venue.set_price(95_000)
+    before = client.balance()
+
+    look(guard, long)
+
+    execution = Execution.objects.get()
+    assert execution.before.items() >= told(before).items()
+    assert execution.before["balance"] == before.free == execution.after["balance"] + 20_000
+    assert execution.before["balanceAt"] == before.at.isoformat()
+    assert execution.after["balanceAt"] > execution.before["balanceAt"]
+    assert execution.after["balanceSource"] == "rest"
+    intended = JournalEntry.objects.order_by("id")[0]
+    assert intended.data["balance"] == before.free
+
+
+@pytest.mark.usefixtures("no_balance")
+def test_a_balance_that_nobody_knows_is_null_and_never_0(
+    venue: Simulator, long: Position, guard: MarginGuard
+) -> None:
+    venue.set_price(95_000)
+
+    look(guard, long)
+
+    before = Execution.objects.get().before
+    assert (before["balance"], before["balanceAt"], before["balanceSource"]) == (None, None, None)
+
+
+@pytest.fixture
+def no_balance(long: Position) -> None:  # noqa: ARG001 - opening it may have told one
+    redis_client().flushdb()
 
 
 def test_the_journal_tells_the_story_in_its_shape(

@@ -105,6 +105,12 @@ def test_a_guard_is_watched_while_it_is_enabled() -> None:
     wait_for(accounts=1, triggers=1)
 
 
+@pytest.mark.usefixtures("stream", "long", "guard")
+def test_the_balance_of_who_is_watched_is_known_beforehand(venue: Simulator, account: Account) -> None:
+    known: Any = wait_until(lambda: live_view().read(None, account.pk).balance, what="a balance")
+    assert known.free == venue.balance()
+
+
 @pytest.mark.usefixtures("stream")
 def test_a_changed_threshold_is_taken_over_and_crossing_it_sends_a_message_without_secrets(
     venue: Simulator, guard: MarginGuard, long: Position, account: Account

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from accounts.gateway import live_view
+from accounts.gateway import live_view, redis_client
 from accounts.models import Account
 from automations.crossing import Crossing
 from automations.models import GuardStep, MarginGuard
@@ -17,6 +17,7 @@ from exchange.config import Network
 from exchange.formulas import Side
 from exchange.money import Usd
 from exchange.position import Position
+from exchange.simulator.running import Simulator
 from exchange.trade import NewTrade
 from tests.automations.conftest import open_long
 from tests.automations.test_crossing import between
@@ -71,6 +72,30 @@ def test_what_was_taken_over_is_in_the_live_view(
     found = live_view().read(None, account.pk).positions
     assert found is not None
     assert [position.id for position in found.positions] == [long.id]
+
+
+def test_the_balance_is_read_now_and_then_for_whoever_acts(
+    watch: Watch, account: Account, venue: Simulator
+) -> None:
+    assert watch.wants_balance()
+    assert not watch.wants_balance(), "not again within the half minute"
+
+    watch.read_balance()
+
+    found = live_view().read(None, account.pk).balance
+    assert found is not None
+    assert found.free == venue.balance()
+
+
+def test_a_balance_that_cannot_be_read_stays_unknown(
+    watch: Watch, account: Account, venue: Simulator
+) -> None:
+    redis_client().flushdb()
+    venue.fault("status", status=500, path="/v3/account", next=10)
+
+    watch.read_balance()
+
+    assert live_view().read(None, account.pk).balance is None
 
 
 def test_a_position_that_is_gone_is_armed_no_more(

@@ -8,15 +8,17 @@ from decimal import Decimal
 import pytest
 from redis import Redis
 
+from exchange.account import Balance
 from exchange.live import LiveView, View, connect, is_fresh
 from exchange.market import Quote, Source
-from exchange.money import UsdPerBtc
+from exchange.money import Sats, UsdPerBtc
 from exchange.position import PositionsSnapshot
 from exchange.wire import one, position
 from tests.exchange import documents
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
+BALANCE = Balance(free=Sats(0), at=NOW)
 POSITION = one(position)(documents.running_trade(), "here")
 
 
@@ -42,9 +44,21 @@ def snapshot(at: datetime = NOW, count: int = 1) -> PositionsSnapshot:
 def test_what_was_put_is_read_back_in_one_round_trip(live: LiveView, redis: Redis) -> None:
     live.put_price("paper", quote())
     live.put_positions(7, snapshot())
+    live.put_balance(7, BALANCE)
     before = redis.info("stats")["total_commands_processed"]
-    assert live.read("paper", 7) == View(quote=quote(), positions=snapshot())
+    assert live.read("paper", 7) == View(quote=quote(), positions=snapshot(), balance=BALANCE)
     assert redis.info("stats")["total_commands_processed"] == before + 2  # with the info itself
+
+
+def test_a_balance_from_before_a_change_is_unknown(live: LiveView) -> None:
+    live.put_balance(7, BALANCE)
+    live.outdate(7, before=NOW + SECOND)
+    assert live.read(None, 7).balance is None
+
+    newer = replace(BALANCE, at=NOW + SECOND)
+    live.put_balance(7, newer)
+    live.put_balance(7, BALANCE)
+    assert live.read(None, 7).balance == newer
 
 
 def test_what_was_never_put_is_unknown(live: LiveView) -> None:
