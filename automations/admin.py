@@ -4,13 +4,15 @@ from typing import Any, Final
 
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.forms import BaseInlineFormSet
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 from unfold.admin import ModelAdmin, StackedInline, TabularInline
 
 from accounts.switch import Switch
-from automations import exporting, resting
+from automations import exporting, resting, services
 from automations.exporting import Format
 from automations.models import (
     AutoEntry,
@@ -39,21 +41,35 @@ class AutomationAdmin(PreviewedAdmin):
 
     @admin.action(description="Enable the selected automations")
     def enable(self, request: HttpRequest, queryset: QuerySet[Automation]) -> None:
-        enabled = queryset.update(enabled=True, switch=Switch.ACTIVE)
-        self.message_user(request, f"{enabled} enabled.")
+        changed = self._change(request, queryset, "Enabled", enabled=True, switch=Switch.ACTIVE)
+        self.message_user(request, f"{changed} enabled.")
 
     @admin.action(description="Disable the selected automations")
     def disable(self, request: HttpRequest, queryset: QuerySet[Automation]) -> None:
-        self.message_user(request, f"{queryset.update(enabled=False)} disabled.")
+        changed = self._change(request, queryset, "Disabled", enabled=False)
+        self.message_user(request, f"{changed} disabled.")
 
     @admin.action(
         description="Halt the selected automations: nothing is sent, refusals are written down"
     )
     def halt(self, request: HttpRequest, queryset: QuerySet[Automation]) -> None:
-        self.message_user(request, f"{queryset.update(switch=Switch.HALTED)} halted.")
+        changed = self._change(request, queryset, "Halted", switch=Switch.HALTED)
+        self.message_user(request, f"{changed} halted.")
+
+    def _change(
+        self, request: HttpRequest, queryset: QuerySet[Automation], said: str, **fields: Any
+    ) -> int:
+        """Change what was selected as its form would: with its time, and a line in its history."""
+        with transaction.atomic():
+            automations = list(queryset)
+            changed = queryset.update(**fields, changed_at=timezone.now())
+            for automation in automations:
+                self.log_change(request, automation, f"{said} with others from the list.")
+        return changed
 
 
-_WHO: Final = (None, {"fields": ["account", "name", "enabled", "switch", "shadow"]})
+_NAMES: Final = ["account", "name", "enabled", "switch", "shadow"]
+_WHO: Final = (None, {"fields": _NAMES})
 _WHICH: Final = ("Which positions", {"fields": ["regime", "side", "only_positions"]})
 
 
@@ -147,15 +163,27 @@ class TakeProfitStopLossAdmin(AutomationAdmin):
 
 @admin.register(AutoEntry)
 class AutoEntryAdmin(AutomationAdmin):
-    list_display = ["name", "account", "enabled", "switch", "side", "trigger_price", "trigger_type"]
+    list_display = [
+        "name", "account", "enabled", "switch", "side", "trigger_price", "trigger_type", "standing",
+    ]  # fmt: skip
     list_filter = ["enabled", "switch", "side", "regime", "account"]
+    readonly_fields = ["standing"]
     fieldsets = [
-        _WHO,
+        (None, {"fields": [*_NAMES, "standing"]}),
         ("What", {"fields": ["market", "regime", "side", "leverage", ("quantity", "margin_sats")]}),
         ("Exits", {"fields": ["stoploss", "takeprofit"]}),
         ("When", {"fields": ["trigger_price", "trigger_type", "breakout", "expires_at"]}),
         ("How often", {"fields": ["most_times", "pause_s", "cooldown_s"]}),
     ]
+
+    @admin.display(description="state")
+    def standing(self, entry: AutoEntry) -> str:
+        if not entry.pk:
+            return "not saved yet"
+        word = services.over(entry)
+        if word == services.REFUSED:
+            return f"{word}: {services.last_refusal(entry)} Enable it to try again."
+        return word or ("armed" if entry.enabled else "disabled")
 
     @admin.action(description="Disable the selected automations")
     def disable(self, request: HttpRequest, queryset: QuerySet[Automation]) -> None:

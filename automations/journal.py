@@ -13,6 +13,8 @@ EXECUTED: Final = "executed"
 READ_BACK: Final = "read_back"
 """What the exchange shows after an action: position and balance."""
 RECONCILED: Final = "reconciled"
+DISARMED: Final = "disarmed"
+"""An entry that the exchange keeps refusing is not tried again before a person looked."""
 HELD: Final = "held"
 """The rule wanted to act, and a gate refused."""
 

@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 EXPIRED: Final = "expired"
 OPENED_ENOUGH: Final = "opened as often as it may"
+REFUSED: Final = "refused by the exchange three times in a row"
+_MOST_REFUSALS: Final = 3
 
 
 def act(automation_id: int, position_id: PositionId | None, cause: Cause) -> dict[str, Any]:
@@ -123,9 +125,10 @@ def _enter(entry: AutoEntry, cause: Cause, client: Client) -> dict[str, Any]:
     if isinstance(decision, Hold):
         return pending(entry, seen, decision)
     outcome = executing.carry_out(entry, decision, facts, client)
+    if outcome.word in {Execution.State.CONFIRMED, Execution.State.REJECTED}:
+        _is_over(entry)  # disarms it where this was the last time
     if outcome.execution is None or outcome.word != Execution.State.CONFIRMED:
         return _word(outcome.word)
-    _is_over(entry)  # disarms it where this was the last time
     return {
         "status": "completed",
         "tradeId": outcome.execution.position_id,
@@ -181,8 +184,8 @@ def pending(entry: AutoEntry, seen: Seen, held: Hold) -> dict[str, Any]:
 def _is_over(entry: AutoEntry) -> str | None:
     """Return why the entry opens nothing more, or not yet; one that is done for good is disarmed."""
     word = over(entry)
-    if word in {EXPIRED, OPENED_ENOUGH}:
-        _disarm(entry)
+    if word in {EXPIRED, OPENED_ENOUGH, REFUSED}:
+        _disarm(entry, word)
     return word
 
 
@@ -192,6 +195,10 @@ def over(entry: AutoEntry) -> str | None:
     if entry.expires_at is not None and entry.expires_at <= now:
         return EXPIRED
     opened = Execution.objects.filter(automation=entry, does=Execution.Does.OPEN_POSITION)
+    # What surely never came to the exchange says nothing about what it thinks of the next.
+    newest_tries = opened.resting().filter(decided_at__gte=entry.changed_at)[:_MOST_REFUSALS]
+    if [each.state for each in newest_tries] == [Execution.State.REJECTED] * _MOST_REFUSALS:
+        return REFUSED
     done = opened.spending().as_seen_by(entry)
     if done.count() >= entry.most_times:
         return OPENED_ENOUGH
@@ -201,8 +208,24 @@ def over(entry: AutoEntry) -> str | None:
     return None
 
 
-def _disarm(entry: AutoEntry) -> None:
-    AutoEntry.objects.filter(pk=entry.pk).update(enabled=False)
+def _disarm(entry: AutoEntry, why: str) -> None:
+    with transaction.atomic():
+        disarmed = AutoEntry.objects.filter(pk=entry.pk, enabled=True).update(enabled=False)
+        if disarmed and why == REFUSED:
+            journal.record(
+                entry,
+                journal.DISARMED,
+                message=f"disarmed until it is enabled again: {why}: {last_refusal(entry)}",
+                data={},
+                now=timezone.now(),
+                position_id="",
+            )
+
+
+def last_refusal(entry: AutoEntry) -> str:
+    """Return what the exchange said when it refused the entry last."""
+    refused = Execution.objects.filter(automation=entry, state=Execution.State.REJECTED).first()
+    return refused.error if refused else ""
 
 
 def _word(word: str) -> dict[str, Any]:

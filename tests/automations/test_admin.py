@@ -239,3 +239,19 @@ def test_a_record_says_in_a_line_what_it_is(happened: Execution) -> None:
 
     assert str(happened) == f"execution {happened.pk}: add margin on p1, confirmed"
     assert str(entry).endswith("margin_guard_executed: topped up <in time>")
+
+
+@pytest.mark.parametrize(
+    ("action", "said"), [("enable", "Enabled"), ("disable", "Disabled"), ("halt", "Halted")]
+)
+def test_what_is_changed_from_the_list_has_its_time_and_a_line_in_its_history(
+    browser: Browser, guard: MarginGuard, action: str, said: str
+) -> None:
+    before = guard.changed_at
+    chosen = {"action": action, "_selected_action": [str(guard.pk)]}
+
+    browser.post(reverse("admin:automations_marginguard_changelist"), chosen)
+
+    guard.refresh_from_db()
+    assert guard.changed_at > before
+    assert said in text(browser.get(reverse("admin:automations_marginguard_history", args=[guard.pk])))

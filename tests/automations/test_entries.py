@@ -6,11 +6,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.test import Client as Browser
+from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Account
 from automations import reconciling, services
-from automations.models import AutoEntry, Execution
+from automations.models import AutoEntry, Execution, JournalEntry
 from exchange.client import Client
 from exchange.errors import TransientError
 from exchange.formulas import Side
@@ -27,10 +29,12 @@ from tests.automations.acting import (
     long_ago,
     move,
     reasons,
+    rest_until_ready,
     states,
     written,
 )
 from tests.automations.test_gates import LEVELS, Throw
+from tests.automations.typing_in import text
 
 pytestmark = pytest.mark.usefixtures("chain")
 
@@ -243,6 +247,59 @@ def test_a_refusal_by_the_exchange_is_recorded_and_leaves_it_armed(
 
     assert AutoEntry.objects.get().enabled
     assert written(venue) == []
+
+
+def refused(venue: Simulator, mine: AutoEntry, times: int) -> list[str]:
+    """Let the exchange refuse an entry, whose rest is over each time; return the answers."""
+    move(venue, 95_000)
+    words = []
+    for _ in range(times):
+        words.append(enter(mine)["status"])
+        rest_until_ready(mine)
+    return words
+
+
+def test_an_entry_refused_three_times_in_a_row_is_disarmed_and_that_is_said_once(
+    venue: Simulator, account: Account
+) -> None:
+    mine = entry(account, quantity=500_000, leverage=1)
+
+    assert refused(venue, mine, 4) == [*["rejected"] * 3, "disabled, or its account may not act"]
+
+    assert not AutoEntry.objects.get().enabled
+    assert events().count("auto_entry_disarmed") == 1
+    said = JournalEntry.objects.latest("id").message
+    assert "refused by the exchange three times in a row: LN Markets refused" in said
+    assert list(services.due(AutoEntry)) == []
+
+
+def test_what_never_came_to_the_exchange_is_no_refusal(venue: Simulator, account: Account) -> None:
+    mine = entry(account, quantity=500_000, leverage=1)
+    refused(venue, mine, 2)
+    venue.fault("status", status=503, path=ISOLATED)
+    with pytest.raises(TransientError):
+        enter(mine)
+
+    assert AutoEntry.objects.get().enabled
+    assert refused(venue, mine, 1) == ["rejected"]
+    assert not AutoEntry.objects.get().enabled
+
+
+def test_a_disarmed_entry_that_is_enabled_again_starts_anew(
+    browser: Browser, venue: Simulator, account: Account
+) -> None:
+    mine = entry(account, quantity=500_000, leverage=1)
+    refused(venue, mine, 3)
+    listed = reverse("admin:automations_autoentry_changelist")
+    assert "three times in a row" in text(browser.get(listed))
+
+    enable = {"action": "enable", "_selected_action": [str(mine.pk)]}
+    page = text(browser.post(listed, enable, follow=True))
+
+    assert "armed" in page
+    assert "three times in a row" not in page
+    assert refused(venue, mine, 2) == ["rejected", "rejected"]
+    assert AutoEntry.objects.get().enabled
 
 
 @pytest.mark.parametrize("throw", LEVELS)
