@@ -141,11 +141,22 @@ class Account(models.Model):
     def may_act(self) -> bool:
         return self.is_active and self.verified_at is not None
 
-    def mark_verified(self, now: datetime) -> None:
-        self.verified_at, self.fault = now, ""
-        self.save(update_fields=["verified_at", "fault"])
+    def mark_verified(self, now: datetime) -> bool:
+        """Let automations act for it; see `_judge` for the answer."""
+        return self._judge(now, "")
 
-    def suspend(self, fault: str) -> None:
-        """Stop acting for the account until its connection is tested again."""
-        self.verified_at, self.fault = None, fault[:500]
-        self.save(update_fields=["verified_at", "fault"])
+    def suspend(self, fault: str) -> bool:
+        """Stop acting for it until its connection is tested again; see `_judge` for the answer."""
+        return self._judge(None, fault)
+
+    def _judge(self, verified_at: datetime | None, fault: str) -> bool:
+        """Remember what the exchange said about the credentials that this object was read with.
+
+        Returns:
+            False where others were entered meanwhile, about which nothing was said: nothing changes.
+        """
+        unchanged = Account.objects.filter(pk=self.pk, credentials_sealed=self.credentials_sealed)
+        judged = unchanged.update(verified_at=verified_at, fault=fault[:500]) == 1
+        if judged:
+            self.verified_at, self.fault = verified_at, fault[:500]
+        return judged

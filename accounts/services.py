@@ -41,7 +41,8 @@ def verify(account: Account) -> Verified | NotVerified:
     except ExchangeError as error:
         fault = str(error)
     else:
-        account.mark_verified(timezone.now())
-        return Verified(balance=found.account.balance)
+        if account.mark_verified(timezone.now()):
+            return Verified(balance=found.account.balance)
+        return NotVerified(fault="Other credentials were entered meanwhile: test the connection again.")
     account.suspend(fault)
     return NotVerified(fault=fault)

@@ -36,6 +36,7 @@ from automations.models.kinds import Kind
 from automations.reading import read_all
 from automations.triggers import Trigger
 from automations.watching import Watch, Watched
+from exchange.auth import Credentials
 from exchange.config import Network
 from exchange.errors import ExchangeError
 from exchange.market import Quote
@@ -58,6 +59,8 @@ class _Told:
     account_id: int
     event: str
     why: str
+    credentials: Credentials | None = None
+    """Which ones were refused: others may be in their place by now."""
 
 
 _REFUSED: Final = "key_refused"
@@ -108,8 +111,9 @@ class Streaming:
             risk = watch.risk_at(market.newest.price)
             self._pools[watch.watched.network].set_risk(account_id, risk)
 
-    def refused(self, account_id: int, why: str) -> None:
-        self._told.append(_Told(account_id=account_id, event=_REFUSED, why=why))
+    def refused(self, account_id: int, credentials: Credentials, why: str) -> None:
+        told = _Told(account_id=account_id, event=_REFUSED, why=why, credentials=credentials)
+        self._told.append(told)
 
     def fallback_activated(self, account_id: int, why: str) -> None:
         self._told.append(_Told(account_id=account_id, event="fallback_activated", why=why))
@@ -137,11 +141,11 @@ class Streaming:
         while self._told:
             told = self._told[0]
             for account in Account.objects.filter(pk=told.account_id):  # none where it was deleted
-                if told.event == _REFUSED:
-                    account.suspend(told.why)
+                if told.event == _REFUSED and not _suspended(account, told):
+                    continue
                 with transaction.atomic():
                     journal.record_about(account, told.event, message=told.why, now=timezone.now())
-            counting.count(redis_client(), told.event, told.account_id)
+                counting.count(redis_client(), told.event, told.account_id)
             extra = {"account": told.account_id, "why": told.why}
             logger.warning(told.event, extra=extra)
             self._told.popleft()
@@ -233,6 +237,15 @@ class Streaming:
             market.stop()
         self._pollers.shutdown(wait=False, cancel_futures=True)
         self._balances.shutdown(wait=False, cancel_futures=True)
+
+
+def _suspended(account: Account, told: _Told) -> bool:
+    """Suspend the account, unless it has other credentials by now than those that were refused."""
+    try:
+        current = account.credentials()
+    except SealBrokenError:
+        return False  # nothing is sent with them any more
+    return current == told.credentials and account.suspend(told.why)
 
 
 def _member(watched: Watched) -> Member:

@@ -49,8 +49,8 @@ class Listener(Protocol):
     def positions(self, account_id: int, snapshot: PositionsSnapshot) -> None:
         """A newer reading, or the confirmation of the last one."""
 
-    def refused(self, account_id: int, why: str) -> None:
-        """The exchange does not accept the key; the account is left alone until followed anew."""
+    def refused(self, account_id: int, credentials: Credentials, why: str) -> None:
+        """The exchange does not accept these; the account is left alone until followed anew."""
 
     def fallback_activated(self, account_id: int, why: str) -> None:
         """The stream is not to be believed; REST takes over."""
@@ -383,4 +383,5 @@ class SessionPool:
                 return
             account.refused = True
             self._release(account)
-        self._listener.refused(account.member.account_id, why)
+            member = account.member
+        self._listener.refused(member.account_id, member.credentials, why)

@@ -85,6 +85,21 @@ def test_a_suspended_account_says_why_and_may_not_act(owner: User) -> None:
     assert len(stored.fault) == 500
 
 
+def test_what_was_said_about_credentials_says_nothing_about_those_entered_meanwhile(
+    owner: User,
+) -> None:
+    asked = saved(owner)
+    mine = Account.objects.get()
+    mine.set_credentials(other_key("new"))
+    mine.save()
+
+    assert not asked.mark_verified(NOW)
+    assert not Account.objects.get().may_act
+    assert mine.mark_verified(NOW)
+    assert not asked.suspend("the old key was revoked")
+    assert Account.objects.get().may_act
+
+
 def test_a_verified_account_has_no_fault_any_more(owner: User) -> None:
     mine = saved(owner)
     mine.suspend("the key was revoked")

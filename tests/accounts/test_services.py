@@ -39,6 +39,19 @@ def test_a_good_key_verifies_its_account(owner: User, good: Credentials, paper: 
     assert account.fault == ""
 
 
+def test_a_test_of_credentials_that_were_replaced_meanwhile_verifies_nothing(
+    owner: User, good: Credentials
+) -> None:
+    tested = saved(owner, good)
+    Account.objects.update(credentials_sealed="others by now")
+
+    verdict = services.verify(tested)
+
+    assert isinstance(verdict, services.NotVerified)
+    assert "entered meanwhile" in verdict.fault
+    assert not Account.objects.get().may_act
+
+
 def fault_of(account: Account) -> str:
     """Test a connection that was good before; return the one sentence about it, as stored."""
     account.mark_verified(NOW)
@@ -126,6 +139,7 @@ def test_a_network_that_is_not_known_says_what_to_set(owner: User, good: Credent
 def test_a_broken_seal_asks_for_the_credentials_again(owner: User, good: Credentials) -> None:
     account = saved(owner, good)
     account.credentials_sealed = "broken"
+    account.save()
 
     assert fault_of(account) == (
         "The stored key cannot be opened: enter key, secret and passphrase again."

@@ -25,6 +25,7 @@ from exchange.market import Source
 from exchange.position import Position
 from exchange.simulator.running import Simulator
 from hubdefisats.embedded import free_port
+from tests.accounts.conftest import CREDENTIALS
 from tests.automations.conftest import new_account, open_long
 from tests.automations.queues import waiting
 from tests.exchange.places import endpoints_of
@@ -276,9 +277,22 @@ def test_a_key_that_is_revoked_while_watched_suspends_its_account(
 @pytest.mark.usefixtures("guard", "long")
 def test_word_of_an_account_that_was_deleted_since_ends_nothing() -> None:
     with streaming() as process:
-        process.refused(10**9, "nobody's key")
+        process.refused(10**9, CREDENTIALS, "nobody's key")
 
         wait_for(accounts=1, triggers=1)
+
+
+@pytest.mark.usefixtures("guard", "long")
+def test_late_word_of_credentials_that_were_replaced_since_suspends_nobody(account: Account) -> None:
+    with streaming() as process:
+        wait_for(accounts=1, triggers=1)
+        process.refused(account.pk, replace(account.credentials(), secret="the old one"), "too late")
+        process.fallback_activated(account.pk, "what is written down after it")
+        fallen = JournalEntry.objects.filter(event="fallback_activated")
+        wait_until(fallen.exists, what="the word after the late one")
+
+    assert Account.objects.get().may_act
+    assert not JournalEntry.objects.filter(event="key_refused").exists()
 
 
 @pytest.mark.usefixtures("guard", "long", "stream")

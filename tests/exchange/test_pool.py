@@ -41,8 +41,9 @@ class Log:
     def positions(self, account_id: int, snapshot: PositionsSnapshot) -> None:
         self.snapshots.setdefault(account_id, []).append(snapshot)
 
-    def refused(self, account_id: int, why: str) -> None:
+    def refused(self, account_id: int, credentials: Credentials, why: str) -> None:
         self.refusals[account_id] = why
+        self.refused_with = credentials
 
     def fallback_activated(self, account_id: int, why: str) -> None:
         assert why
@@ -229,6 +230,7 @@ def test_a_refused_key_is_told_and_left_alone_and_disturbs_nobody(
     wait_until(lambda: 0 in log.refusals, what="the refusal")
     wait_live(pool, 1)
     assert list(log.refusals) == [0]
+    assert log.refused_with == wrong.credentials
     assert pool.counts().refused == 1
     pool.follow(member(venue, 0))
     wait_live(pool, 2)
