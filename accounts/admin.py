@@ -7,6 +7,7 @@ from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
@@ -14,6 +15,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from unfold.widgets import UnfoldAdminPasswordWidget
 
 from accounts import services
+from accounts.careful import CarefulAdmin, CarefulForm
 from accounts.models import Account, Installation, fingerprint
 from exchange.auth import Credentials
 
@@ -30,7 +32,7 @@ def _secret_field(label: str) -> forms.CharField:
     )
 
 
-class AccountForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
+class AccountForm(CarefulForm):
     """Three write-only fields: all empty keeps what is stored, all filled replaces it."""
 
     key = _secret_field("API key")
@@ -81,7 +83,7 @@ class AccountForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at 
 
 
 @admin.register(Account)
-class AccountAdmin(ModelAdmin):  # type: ignore[misc]  # unfold is untyped
+class AccountAdmin(CarefulAdmin):
     form = AccountForm
     list_display = [
         "name",
@@ -119,10 +121,13 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]  # unfold is untyped
             self._test(request, account)
 
     def save_model(self, request: HttpRequest, obj: Account, form: Any, change: bool) -> None:  # noqa: FBT001
-        """Save, then test the connection at once when the key or the network is new."""
+        """Save, then test the connection at once when the key or the network is new.
+
+        Once it is committed: nobody is to wait for the exchange at a row that is being changed.
+        """
         super().save_model(request, obj, form, change)
         if obj.verified_at is None:
-            self._test(request, obj)
+            transaction.on_commit(lambda: self._test(request, obj))
 
     def _test(self, request: HttpRequest, account: Account) -> None:
         match services.verify(account):

@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from unfold.admin import ModelAdmin, StackedInline, TabularInline
 
+from accounts.careful import CarefulForm
 from accounts.switch import Switch
 from automations import exporting, resting, services
 from automations.exporting import Format
@@ -87,6 +88,7 @@ class StepFormSet(BaseInlineFormSet):  # type: ignore[type-arg]  # not generic a
 
 class GuardStepInline(StackedInline):  # type: ignore[misc]  # unfold is untyped
     model = GuardStep
+    form = CarefulForm
     formset = StepFormSet
     extra = 0
     min_num = 1
@@ -100,6 +102,7 @@ class GuardStepInline(StackedInline):  # type: ignore[misc]  # unfold is untyped
 
 class PositionThresholdInline(TabularInline):  # type: ignore[misc]  # unfold is untyped
     model = PositionThreshold
+    form = CarefulForm
     extra = 0
 
 

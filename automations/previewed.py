@@ -12,9 +12,9 @@ from django.forms import BaseInlineFormSet, BaseModelForm
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.functional import SimpleLazyObject
-from unfold.admin import ModelAdmin
 from unfold.decorators import action
 
+from accounts.careful import CarefulAdmin
 from automations import foretelling, previewing
 from automations.foretelling import Told
 from automations.models.kinds import Kind, typed
@@ -50,7 +50,7 @@ class NotToBeSaved:
         return False
 
 
-class PreviewedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold is untyped
+class PreviewedAdmin(CarefulAdmin):
     """An admin of automations that can be previewed, saved or as typed."""
 
     actions_detail = ["preview"]

@@ -58,7 +58,7 @@ class Log:
         self.oldest_s = max(self.oldest_s, now_s - self.last_read_s.get(account_id, now_s))
         self.last_read_s[account_id] = now_s
 
-    def refused(self, account_id: int, credentials: Credentials, why: str) -> None:
+    def refused(self, account_id: int, credentials: Credentials, why: str) -> None:  # noqa: ARG002 - as the pool tells
         raise AssertionError(f"account {account_id} refused: {why}")
 
     def fallback_activated(self, account_id: int, why: str) -> None:  # noqa: ARG002 - told

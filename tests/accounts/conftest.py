@@ -20,9 +20,14 @@ NOW = datetime(2026, 8, 1, tzinfo=UTC)
 
 
 def saved(owner: User, credentials: Credentials = CREDENTIALS, **changes: Any) -> Account:
+    account = unsaved(owner, credentials, **changes)
+    account.save()
+    return account
+
+
+def unsaved(owner: User, credentials: Credentials, **changes: Any) -> Account:
     account = Account(**({"owner": owner, "name": "first", "network": "paper"} | changes))
     account.set_credentials(credentials)
-    account.save()
     return account
 
 

@@ -1,21 +1,45 @@
 """Accounts in the admin: what goes in, what is said at which field, and that no secret comes out."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.contrib.messages import get_messages
+from django.db import connection, transaction
+from django.db.models import Model
 from django.test import Client as Browser
+from django.test import TestCase
 from django.urls import reverse
 
 from accounts.models import Account
+from automations import journal
 from automations.models import MarginGuard
 from exchange.auth import Credentials
 from exchange.simulator.running import Simulator
-from tests.accounts.conftest import CREDENTIALS, NOW, other_key, saved
+from tests.accounts.conftest import CREDENTIALS, NOW, other_key, saved, unsaved
+from tests.waiting import wait_until
 
 ADD = "admin:accounts_account_add"
 LIST = "admin:accounts_account_changelist"
+
+
+class Committing(Browser):
+    """A browser whose every request is committed, as outside of tests."""
+
+    def request(self, **request: Any) -> Any:
+        with TestCase.captureOnCommitCallbacks(execute=True):
+            return super().request(**request)
+
+
+@pytest.fixture
+def browser(db: None) -> Browser:  # noqa: ARG001
+    """A superuser, signed in."""
+    browser = Committing()
+    browser.force_login(User.objects.create_superuser("root"))
+    return browser
 
 
 @pytest.fixture
@@ -71,12 +95,12 @@ def test_a_new_account_is_sealed_and_its_connection_tested_at_once(
 def test_a_wrong_key_is_kept_and_what_is_wrong_is_shown(
     browser: Browser, typed: dict[str, Any]
 ) -> None:
-    page = text(browser.post(reverse(ADD), typed | {"secret": "wrong"}, follow=True))
+    answer = browser.post(reverse(ADD), typed | {"secret": "wrong"})
 
     account = Account.objects.get()
     assert account.verified_at is None
     assert "LN Markets refused the key (401" in account.fault
-    assert "mine (paper): LN Markets refused the key (401" in page
+    assert "mine (paper): LN Markets refused the key (401" in " ".join(said(answer))
 
 
 @pytest.mark.parametrize(
@@ -306,6 +330,66 @@ def test_an_account_with_guards_cannot_be_deleted_and_the_page_says_why(
     bulk = {"action": "delete_selected", "_selected_action": [account.pk], "post": "yes"}
     assert "keeps it" in text(browser.post(reverse(LIST), bulk))
     assert Account.objects.exists()
+
+
+def test_an_account_with_a_history_is_to_be_disabled_instead(browser: Browser, owner: User) -> None:
+    account = saved(owner)
+    with transaction.atomic():
+        journal.record_about(account, "stream_recovered", message="", now=NOW)
+    url = reverse("admin:accounts_account_delete", args=[account.pk])
+    bulk = {"action": "delete_selected", "_selected_action": [account.pk], "post": "yes"}
+
+    for page in (
+        browser.get(url),
+        browser.post(url, {"post": "yes"}),
+        browser.post(reverse(LIST), bulk),
+    ):
+        assert "has a history, which is kept: disable it instead" in text(page)
+        assert "permission" not in text(page)
+    assert Account.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_who_enter_one_key_at_once_the_second_is_told_at_its_field(
+    typed: dict[str, Any], owner: User, paper: Simulator
+) -> None:
+    """The first one's row is not committed yet while the second one's form is checked."""
+    first = unsaved(owner, paper.accounts[0].credentials, name="the first")
+    browser = Browser()
+    browser.force_login(User.objects.create_superuser("root"))
+
+    with saved_meanwhile(first):
+        page = browser.post(reverse(ADD), typed)
+
+    assert errors(page) == {"key": ["This API key already belongs to an account."]}
+    assert Account.objects.get().name == "the first"
+
+
+@contextmanager
+def saved_meanwhile(row: Model) -> Iterator[None]:
+    """Hold a new row uncommitted until somebody else waits for it."""
+    written = threading.Event()
+
+    def save() -> None:
+        with transaction.atomic():
+            row.save()
+            written.set()
+            wait_until(somebody_waits, what="the other to save the same")
+        connection.close()
+
+    thread = threading.Thread(target=save)
+    thread.start()
+    try:
+        assert written.wait(20)
+        yield
+    finally:
+        thread.join(30)
+
+
+def somebody_waits() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted")
+        return cursor.fetchone() is not None
 
 
 def test_an_account_without_a_past_can_be_deleted(browser: Browser, owner: User) -> None:

@@ -74,16 +74,21 @@ def text(page: Any) -> str:
 
 def errors(page: Any) -> dict[str, str]:
     """Return what is said at each field, those of the steps by their names in the page."""
-    found = {name: " ".join(said) for name, said in page.context["adminform"].form.errors.items()}
+    return {name: " ".join(said) for name, said in said_at(page).items()}
+
+
+def said_at(page: Any) -> dict[str, list[str]]:
+    """Return the messages at each field, one by one."""
+    found = {name: list(said) for name, said in page.context["adminform"].form.errors.items()}
     for inline in page.context["inline_admin_formsets"]:
         for form in inline.formset.forms:
             found |= {
-                form.add_prefix(name): " ".join(said)
+                form.add_prefix(name): list(said)
                 for name, said in form.errors.items()
                 if name != NON_FIELD_ERRORS
             }
         if inline.formset.non_form_errors():
-            found["steps"] = " ".join(inline.formset.non_form_errors())
+            found["steps"] = list(inline.formset.non_form_errors())
     return found
 
 
