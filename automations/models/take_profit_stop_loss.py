@@ -107,6 +107,18 @@ class TakeProfitStopLoss(PositionAutomation):
                 condition=Q(does__in=[does.value for does in Does]), name="exit_action_is_known"
             ),
             models.CheckConstraint(
+                condition=Q(base__in=[base.value for base in Base]), name="exit_base_is_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(when__in=[when.value for when in When]), name="exit_side_of_entry_is_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    level__in=["", "price", "from_entry", "from_market", "break_even", "trailing"]
+                ),
+                name="exit_level_is_known",
+            ),
+            models.CheckConstraint(
                 condition=Q(trigger_pnl_percentage__gt=0), name="exit_trigger_is_positive"
             ),
             models.CheckConstraint(

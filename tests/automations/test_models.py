@@ -136,6 +136,9 @@ def test_a_guard_that_cannot_be_is_not_stored(
     [
         param({"does": "pray"}, "exit_action_is_known", id="unknown action"),
         param({"trigger_pnl_percentage": 0}, "exit_trigger_is_positive", id="trigger zero"),
+        param({"base": "luck"}, "exit_base_is_known", id="unknown base"),
+        param({"does": "update_sl", "when": "rain", "level": "price"}, "exit_side_of_entry", id="when"),
+        param({"does": "update_sl", "level": "moon"}, "exit_level_is_known", id="unknown level"),
         param({"when": "loss"}, "exit_acts_on_its_side", id="takes profit in loss"),
         param({"does": "close_sl", "when": "profit"}, "exit_acts_on_its_side", id="stops in profit"),
         param({"does": "update_sl"}, "exit_acts_on_its_side", id="no level"),
