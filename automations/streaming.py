@@ -38,7 +38,7 @@ from automations.triggers import Trigger
 from automations.watching import Watch, Watched
 from exchange.auth import Credentials
 from exchange.config import Network
-from exchange.errors import ExchangeError
+from exchange.errors import ExchangeError, storable
 from exchange.market import Quote
 from exchange.pool import Member, SessionPool
 from exchange.position import PositionsSnapshot
@@ -144,7 +144,9 @@ class Streaming:
                 if told.event == _REFUSED and not _suspended(account, told):
                     continue
                 with transaction.atomic():
-                    journal.record_about(account, told.event, message=told.why, now=timezone.now())
+                    journal.record_about(
+                        account, told.event, message=storable(told.why), now=timezone.now()
+                    )
                 counting.count(redis_client(), told.event, told.account_id)
             extra = {"account": told.account_id, "why": told.why}
             logger.warning(told.event, extra=extra)

@@ -8,9 +8,23 @@ ExchangeError
     └── KeyRefusedError   401 or 403: the key is not accepted, and nothing was done
 """
 
+import re
+from typing import Final
+
+_NOT_STORABLE: Final = re.compile("[\\x00\\ud800-\\udfff]")
+"""JSON may hold both, a database's text neither: NUL, and halves of a character."""
+
+
+def storable(text: str) -> str:
+    """Return text from outside as any database takes it."""
+    return _NOT_STORABLE.sub("\ufffd", text)
+
 
 class ExchangeError(Exception):
     """Base of all four; its message is one sentence for a person and carries no secret."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(storable(message))
 
 
 class TransientError(ExchangeError):

@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Final, Self, TypeVar
 
-from exchange.errors import OperatorNeededError
+from exchange.errors import OperatorNeededError, storable
 from exchange.money import MAX_PRICE, MIN_PRICE, Sats, Usd, UsdPerBtc
 
 Scalar = str | int | Decimal | bool | None
@@ -69,7 +69,7 @@ class Fields:
             raise self.fault(name, f"is not text but {_kind(value)}")
         if not 0 < len(value) <= most:
             raise self.fault(name, f"is not 1 to {most} characters long")
-        return value
+        return storable(value)
 
     def text_or_none(self, name: str, *, most: int = 200) -> str | None:
         """Return None for null, an absent field and an empty text (3.6.2)."""

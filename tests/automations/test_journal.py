@@ -1,5 +1,6 @@
 """Writing the journal: each account's chain, and what the database refuses to do to it."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,10 @@ from django.utils import timezone
 from accounts.models import Account
 from automations import chronicle, journal
 from automations.models import Execution, JournalChain, JournalEntry, MarginGuard
+from exchange import failures
 from exchange.auth import Credentials
+from tests.automations.acting import check_the_chain
+from tests.automations.test_models import execution
 from tests.automations.test_retention import written
 
 pytestmark = pytest.mark.django_db
@@ -148,3 +152,21 @@ def test_two_who_write_at_once_follow_each_other() -> None:
 def test_tables_can_be_emptied_between_tests(time: str) -> None:
     assert not JournalEntry.objects.exists(), time
     told(new_guard())
+
+
+@pytest.mark.parametrize("said", ["\x00", "a\x00b", "\ud800", "\udfff\x00\ud83d", "\ud83d\ude00"])
+def test_whatever_the_exchange_says_about_a_refusal_is_written_down(
+    said: str,
+) -> None:
+    guard = new_guard()
+    content = json.dumps({"message": f"not {said} now"}).encode()
+    error = failures.refused(400, headers={}, content=content, where="POST /x", writes=True)
+    told = str(error)
+
+    with transaction.atomic():
+        journal.record_about(guard.account, "stream_recovered", message=told, now=timezone.now())
+    guard.account.suspend(told)
+    execution(guard, position_id="p1", error=told)
+
+    assert Account.objects.get().fault == told == JournalEntry.objects.latest("id").message
+    check_the_chain()

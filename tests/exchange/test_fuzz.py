@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from exchange import topics, wire, wire_cross, wire_market
 from exchange.config import Timeouts
-from exchange.errors import ExchangeError, OperatorNeededError
+from exchange.errors import ExchangeError, OperatorNeededError, RejectedError, storable
 from exchange.events import BadFrame
 from exchange.failures import refused
 from exchange.fields import Fields, parse
@@ -173,3 +173,15 @@ def test_the_field_named_in_a_fault_is_the_one_that_is_wrong() -> None:
 def test_what_is_no_object_says_so() -> None:
     with pytest.raises(OperatorNeededError, match="the answer is not an object but an array"):
         Fields.of([], "here")
+
+
+@given(st.text(st.characters(), max_size=300) | st.text("\x00\ud800\udfffä", max_size=20))
+def test_what_the_exchange_says_can_be_stored_whatever_it_holds(said: str) -> None:
+    """A database takes neither NUL nor half a character; JSON may hold both."""
+    content = json.dumps({"message": said or "-", "code": "BAD_REQUEST"}).encode()
+
+    message = str(refused(400, headers={}, content=content, where="POST /x", writes=True))
+
+    assert "\x00" not in message
+    assert message.encode(), "no half of a character"
+    assert str(RejectedError(f"not {said}")) == storable(f"not {said}")
