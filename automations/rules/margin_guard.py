@@ -15,10 +15,11 @@ from automations.rules.actions import (
     ReducePosition,
 )
 from automations.rules.memory import NOTHING, Memory
+from automations.rules.scope import Scope
 from automations.triggers import Direction, Level
 from exchange.formulas import Side
 from exchange.money import MAX_PRICE, Exact, Sats, Usd, UsdPerBtc, tick_above, tick_below
-from exchange.position import Position, PositionId
+from exchange.position import Position
 
 
 class Metric(StrEnum):
@@ -108,7 +109,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GuardConfig:
+class GuardConfig(Scope):
     """When to act on which positions, and how.
 
     Raises:
@@ -118,10 +119,6 @@ class GuardConfig:
 
     metric: Metric
     steps: tuple[Step, ...]
-    side: Side | None = None
-    """Only positions of this side; None: both."""
-    positions: frozenset[PositionId] = frozenset()
-    """Only these; empty: all."""
 
     def __post_init__(self) -> None:
         if not self.steps:
@@ -157,11 +154,6 @@ class GuardConfig:
         if step.hysteresis is None:
             return None
         return step.threshold + (step.hysteresis if self.metric.shrinks else -step.hysteresis)
-
-    def covers(self, position: Position) -> bool:
-        return self.side in {None, position.side} and (
-            not self.positions or position.id in self.positions
-        )
 
     def with_thresholds(self, thresholds: dict[int, Fraction]) -> "GuardConfig":
         """Return the same guard with other thresholds for some steps, as one position may have."""

@@ -14,11 +14,12 @@ from automations.rules.actions import (
     SetTrailingStop,
 )
 from automations.rules.memory import NOTHING, Memory
+from automations.rules.scope import Scope
 from automations.triggers import Direction, Level
 from exchange import formulas
 from exchange.formulas import Side
 from exchange.money import MAX_PRICE, MIN_PRICE, TICK, Exact, UsdPerBtc, tick_above, tick_below
-from exchange.position import Position, PositionId, Regime
+from exchange.position import Position, Regime
 
 
 class Does(StrEnum):
@@ -88,7 +89,7 @@ Target = AtPrice | FromEntry | FromMarket | BreakEven | Trailing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExitConfig:
+class ExitConfig(Scope):
     """When to act on the exits and how.
 
     Raises:
@@ -107,10 +108,6 @@ class ExitConfig:
     on_exchange: bool = True
     """Leave a closing rule's level with the exchange as a stop or take profit, which acts while we are
     down. Isolated trades only: the cross position has neither."""
-    side: Side | None = None
-    """Only positions of this side; None: both."""
-    positions: frozenset[PositionId] = frozenset()
-    """Only these; empty: all."""
 
     def __post_init__(self) -> None:
         if self.threshold <= 0:
@@ -131,11 +128,6 @@ class ExitConfig:
         share = position.profit_at(price) / self.base.amount(position)
         return (self.when is not When.LOSS and share >= self.threshold) or (
             self.when is not When.PROFIT and share <= -self.threshold
-        )
-
-    def covers(self, position: Position) -> bool:
-        return self.side in {None, position.side} and (
-            not self.positions or position.id in self.positions
         )
 
     def decide(self, position: Position, price: UsdPerBtc, memory: Memory = NOTHING) -> Decision:
@@ -294,8 +286,10 @@ def _target_price(
     position: Position, price: UsdPerBtc, config: ExitConfig, *, away: int
 ) -> UsdPerBtc | None:
     """Return the new level on the grid; `away` is +1 for a profit, -1 for a stop."""
-    direction = position.side.sign * away
-    match config.target:
+    direction, target = position.side.sign * away, config.target
+    assert target is not None
+    assert not isinstance(target, Trailing), "the exchange itself knows where that is"
+    match target:
         case AtPrice(price=at):
             return at
         case FromEntry(share=share):
@@ -304,8 +298,6 @@ def _target_price(
             exact = Fraction(price) * (1 + direction * share)
         case BreakEven(fee_rate=rate):
             exact = formulas.break_even(position.side, position.entry, rate)
-        case Trailing() | None:
-            return None
         case never:
             assert_never(never)
     if not MIN_PRICE <= exact <= MAX_PRICE:

@@ -1,5 +1,6 @@
 """Positions for tests, by the exchange's own formulas; and strategies that draw them."""
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -7,8 +8,8 @@ from hypothesis import strategies as st
 
 from exchange import formulas
 from exchange.formulas import Side
-from exchange.money import Usd, UsdPerBtc
-from exchange.position import Position, PositionId
+from exchange.money import Sats, Usd, UsdPerBtc
+from exchange.position import CROSS, Position, PositionId, Regime
 
 
 def running(
@@ -45,10 +46,25 @@ prices = st.integers(min_value=2_000, max_value=2_000_000).map(lambda half: Deci
 
 @st.composite
 def positions(draw: st.DrawFn) -> Position:
-    """Draw any trade the exchange would open, large enough to have a margin of a few sats."""
-    return running(
+    """Draw any position with a margin of a few sats at least, isolated or cross (API notes, 6.12)."""
+    trade = running(
         draw(st.sampled_from(Side)),
         quantity=draw(st.integers(min_value=100, max_value=500_000)),
         entry=draw(prices),
         leverage=draw(st.integers(min_value=1, max_value=100)),
+    )
+    if draw(st.sampled_from(Regime)) is Regime.ISOLATED:
+        return trade
+    maintenance = formulas.cross_maintenance(trade.quantity, trade.entry)
+    margin = trade.margin + draw(st.integers(min_value=1, max_value=10_000_000))
+    liquidation = formulas.cross_liquidation(
+        trade.side, trade.quantity, trade.entry, Sats(margin + maintenance)
+    )
+    return replace(
+        trade,
+        id=CROSS,
+        regime=Regime.CROSS,
+        margin=Sats(margin),
+        maintenance_margin=maintenance,
+        liquidation=liquidation,
     )

@@ -58,6 +58,10 @@ def test_without_a_trigger_it_opens_at_once() -> None:
     )
 
 
+def test_without_a_trigger_every_price_is_reached() -> None:
+    assert entry().reached(price(1))
+
+
 def test_a_limit_order_rests_at_the_exchange() -> None:
     config = entry(trigger=price(95_000), order=Order.LIMIT, takeprofit=price(99_000))
 
@@ -102,6 +106,13 @@ def test_on_the_cross_position_it_orders() -> None:
             id="the same, sized by margin",
         ),
         pytest.param({"regime": Regime.CROSS, "stoploss": price(1)}, id="cross has no stop"),
+        pytest.param({"regime": Regime.CROSS, "takeprofit": price(1)}, id="cross has no take profit"),
+        pytest.param(
+            {"trigger": price(100), "quantity": None, "margin": Sats(1)}, id="a margin for no contract"
+        ),
+        pytest.param(
+            {"trigger": MAX_PRICE, "quantity": Usd(1), "leverage": Decimal(100)}, id="no sat of margin"
+        ),
         pytest.param(
             {"regime": Regime.CROSS, "quantity": None, "margin": Sats(1000)},
             id="cross is sized in dollars",
@@ -109,7 +120,7 @@ def test_on_the_cross_position_it_orders() -> None:
     ],
 )
 def test_refuses_what_could_never_be_opened(changes: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"must|need|neither"):
+    with pytest.raises(ValueError, match=r"must|need|neither|buys 0"):
         entry(**changes)
 
 

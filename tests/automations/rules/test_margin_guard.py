@@ -190,6 +190,36 @@ def test_refuses_a_configuration_that_contradicts_itself(
         guard(metric, threshold, response)
 
 
+@pytest.mark.parametrize(
+    ("steps", "says"),
+    [
+        pytest.param((), "at least one step", id="nothing to do"),
+        pytest.param(
+            (
+                Step(number=1, threshold=Fraction(1, 2), response=Close()),
+                Step(number=2, threshold=Fraction(1, 2), response=Tell()),
+            ),
+            "same threshold",
+            id="two at once",
+        ),
+        pytest.param(
+            (Step(number=1, threshold=Fraction(1, 2), response=Close(), hysteresis=Fraction(1, 2)),),
+            "room to return",
+            id="never to return",
+        ),
+    ],
+)
+def test_refuses_a_ladder_that_contradicts_itself(steps: tuple[Step, ...], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        GuardConfig(metric=Metric.MARGIN_USED, steps=steps)
+
+
+def test_a_top_up_can_be_cut_and_never_grows() -> None:
+    wanted = AddMargin(position_id=PositionId("p1"), why="", amount=Sats(9))
+
+    assert [wanted.limited_to(Sats(most)).amount for most in (5, 9, 10)] == [5, 9, 9]
+
+
 shares = st.fractions(min_value=Fraction(1, 1000), max_value=Fraction(99, 100), max_denominator=10_000)
 configs = st.builds(
     lambda metric, threshold: guard(metric, str(threshold)), st.sampled_from(Metric), shares

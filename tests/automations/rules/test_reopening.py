@@ -34,6 +34,7 @@ def rest(position: Position, closed: int, price: Decimal | int | str) -> tuple[N
         # 47,416 come back, 1,290 of them are put aside for fees: 63,158 over the rest is 13.692x.
         pytest.param(running(), 95_000, "13.70", id="in loss: what came back must do"),
         pytest.param(running(leverage=100), 99_100, "100", id="never more than 100x"),
+        pytest.param(running(), 90_910, "100", id="in ruin: nothing came back"),
     ],
 )
 def test_the_rest_keeps_its_leverage_where_the_close_gives_enough_back(

@@ -266,6 +266,7 @@ def test_where_the_exchange_cannot_help_we_watch(position: Position, does: Does)
     [
         param(Memory(stoploss=price(95_000)), "the stop", id="stop removed"),
         param(Memory(takeprofit=price(105_000)), "the take profit", id="take profit removed"),
+        param(Memory(trailing=Decimal("0.02")), "trail by 0.02", id="trailing stop removed"),
     ],
 )
 def test_the_owners_hand_wins(memory: Memory, says: str) -> None:
@@ -276,6 +277,14 @@ def test_the_owners_hand_wins(memory: Memory, says: str) -> None:
     assert isinstance(decision, Hold)
     assert says in decision.reason
     assert config.levels(running(), memory) == ()
+
+
+def test_a_profit_that_no_price_brings_is_left_with_nobody() -> None:
+    """A long at 1x gains less than its margin, wherever the price goes (6.2)."""
+    config, position = closing(Does.CLOSE_TP, "2", on_exchange=True), running(leverage=1)
+
+    assert isinstance(config.decide(position, price(1_000_000)), Hold)
+    assert config.levels(position) == ()
 
 
 @pytest.mark.parametrize(
