@@ -22,6 +22,7 @@ from automations.models import (
     GuardStep,
     JournalEntry,
     MarginGuard,
+    Notification,
     PositionThreshold,
     TakeProfitStopLoss,
 )
@@ -271,3 +272,12 @@ class JournalEntryAdmin(RecordAdmin):
             content_type=_CONTENT_TYPES[form],
             headers={"Content-Disposition": f'attachment; filename="journal.{form}"'},
         )
+
+
+@admin.register(Notification)
+class NotificationAdmin(RecordAdmin):
+    list_display = ["made_at", "account", "subject", "state", "recipient", "attempts", "error"]
+    list_filter = ["state", "account"]
+    list_select_related = ["account"]
+    search_fields = ["subject", "text", "recipient"]
+    date_hierarchy = "made_at"

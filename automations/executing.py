@@ -35,6 +35,7 @@ from automations.rules.actions import (
     ReducePosition,
 )
 from automations.rules.reopening import pays_for_itself, rest_of
+from automations.suspending import suspend
 from exchange.account import Balance
 from exchange.client import Client
 from exchange.errors import (
@@ -99,14 +100,16 @@ def carry_out(automation: Automation, action: Command, facts: Facts, client: Cli
     return outcome
 
 
-def hold(automation: Automation, refusal: Refusal, facts: Facts, position_id: str) -> None:
-    """Write into the journal that the rule wanted to act and a gate refused."""
+def hold(
+    automation: Automation, refusal: Refusal, facts: Facts, position_id: str, *, flat: bool = False
+) -> None:
+    """Write into the journal that a gate refused what the rule wanted, and if that leaves it flat."""
     with transaction.atomic():
         journal.record_held(
             automation,
             reason=refusal.reason,
             message=refusal.message,
-            data=facts.as_data(),
+            data=facts.as_data() | ({"flat": True} if flat else {}),
             now=timezone.now(),
             position_id=position_id,
         )
@@ -162,7 +165,7 @@ def _send(intent: _Intent, client: Client) -> Outcome:
         _settle(intent, Execution.State.NOT_SENT, error=error)
         raise
     except KeyRefusedError as error:
-        intent.automation.account.suspend(str(error))
+        suspend(intent.automation.account, str(error))
         return _settle(intent, Execution.State.REJECTED, error=error)
     except RejectedError as error:
         # An order that cannot be taken back may be filled by now: what the exchange shows decides.
@@ -228,7 +231,7 @@ def _read_back(intent: _Intent, client: Client) -> None:
     except ExchangeError as error:
         logger.warning("not read back", extra=_fields(intent) | {"error": str(error)})
         if isinstance(error, KeyRefusedError):
-            intent.automation.account.suspend(str(error))
+            suspend(intent.automation.account, str(error))
         return
     position = seen.position(PositionId(execution.position_id))
     shown = described(position, seen.quote) if position else {}
@@ -256,7 +259,7 @@ def _reopen(closed: _Intent, action: ReducePosition, client: Client) -> Outcome:
             refused = request.refuse("too_little_left", "too little came back for the rest")
         if refused is not None:
             left = replace(refused, message=report_flat(closed.execution, refused.message))
-            hold(closed.automation, left, closed.facts, position.id)
+            hold(closed.automation, left, closed.facts, position.id, flat=True)
             return Outcome(word=refused.reason)
         execution.save(force_insert=True)
         _journal(intent, journal.INTENDED, message=rest.why, now=execution.decided_at)

@@ -6,6 +6,7 @@ from typing import Any, Final
 from django.db import connection
 
 from accounts.models import Account
+from automations import telling
 from automations.models import Automation, Execution, JournalChain, JournalEntry
 
 INTENDED: Final = "intended"
@@ -17,6 +18,8 @@ DISARMED: Final = "disarmed"
 """An entry that the exchange keeps refusing is not tried again before a person looked."""
 HELD: Final = "held"
 """The rule wanted to act, and a gate refused."""
+KEY_REFUSED: Final = "key_refused"
+"""The exchange refused an account's key; an event of its own."""
 
 
 def record(
@@ -36,7 +39,7 @@ def record(
     entry = JournalEntry(
         event=f"{automation.KIND}_{outcome}",
         account_id=automation.account_id,
-        automation_id=automation.pk,
+        automation=automation,
         execution=execution,
         position_id=position_id,
         type=automation.KIND,
@@ -49,24 +52,30 @@ def record(
 
 
 def append(entry: JournalEntry) -> None:
-    """Seal an entry to the end of its account's chain and write it down.
+    """Seal an entry to the end of its account's chain, write it down, and tell whoever is to know.
 
     Must run inside a transaction: the account's row is locked, so that its chain never forks.
     """
-    lock_chain(entry.account_id)
+    account = lock_chain(entry.account_id)
     chain, _ = JournalChain.objects.get_or_create(account_id=entry.account_id)
     entry.previous_hash = chain.newest_hash
     entry.hash = entry.computed_hash()
     entry.save(force_insert=True)
     chain.newest_hash, chain.length = entry.hash, chain.length + 1
     chain.save(update_fields=["newest_hash", "length"])
+    telling.tell(entry, account)
 
 
-def lock_chain(account_id: int) -> None:
-    """Let nobody else write to the account's journal before this transaction ends."""
+def lock_chain(account_id: int) -> Account:
+    """Let nobody else write to the account's journal before this transaction ends.
+
+    Returns:
+        the account, with its name and network only.
+    """
     assert connection.in_atomic_block
     # Not its key: what only refers to the account can be added meanwhile.
-    Account.objects.select_for_update(no_key=True).only("pk").get(pk=account_id)
+    locked = Account.objects.select_for_update(no_key=True).only("name", "network")
+    return locked.get(pk=account_id)
 
 
 def record_about(

@@ -23,6 +23,7 @@ from automations.reconciling import Standing
 from automations.remembering import forget_returned, memories_of, memory_of, told_already
 from automations.rules.actions import CancelOrder, Hold
 from automations.rules.memory import NOTHING
+from automations.suspending import suspend
 from exchange.client import Client
 from exchange.errors import ExchangeError, KeyRefusedError
 from exchange.position import PositionId, Regime
@@ -55,7 +56,7 @@ def act(automation_id: int, position_id: PositionId | None, cause: Cause) -> dic
         try:
             return _look(automation, position_id, cause)
         except KeyRefusedError as error:
-            automation.account.suspend(str(error))
+            suspend(automation.account, str(error))
             raise
 
 
@@ -262,7 +263,7 @@ def due(kind: type[Kind]) -> Iterator[Due]:
             extra = {"account": account.pk, "account_name": account.name, "error": str(error)}
             logger.warning("account not swept", extra=extra)
             if isinstance(error, KeyRefusedError):
-                account.suspend(str(error))
+                suspend(account, str(error))
             continue
         for automation in automations:
             yield from _due_or_said(automation, seen)

@@ -34,6 +34,7 @@ from automations import changes, counting, journal, planning, tasks
 from automations.market import Market
 from automations.models.kinds import Kind
 from automations.reading import read_all
+from automations.suspending import suspend
 from automations.triggers import Trigger
 from automations.watching import Watch, Watched
 from exchange.auth import Credentials
@@ -61,9 +62,6 @@ class _Told:
     why: str
     credentials: Credentials | None = None
     """Which ones were refused: others may be in their place by now."""
-
-
-_REFUSED: Final = "key_refused"
 
 
 class Streaming:
@@ -112,7 +110,7 @@ class Streaming:
             self._pools[watch.watched.network].set_risk(account_id, risk)
 
     def refused(self, account_id: int, credentials: Credentials, why: str) -> None:
-        told = _Told(account_id=account_id, event=_REFUSED, why=why, credentials=credentials)
+        told = _Told(account_id=account_id, event=journal.KEY_REFUSED, why=why, credentials=credentials)
         self._told.append(told)
 
     def fallback_activated(self, account_id: int, why: str) -> None:
@@ -141,12 +139,14 @@ class Streaming:
         while self._told:
             told = self._told[0]
             for account in Account.objects.filter(pk=told.account_id):  # none where it was deleted
-                if told.event == _REFUSED and not _suspended(account, told):
-                    continue
-                with transaction.atomic():
-                    journal.record_about(
-                        account, told.event, message=storable(told.why), now=timezone.now()
-                    )
+                if told.event == journal.KEY_REFUSED:
+                    if not _suspended(account, told):
+                        continue
+                else:
+                    with transaction.atomic():
+                        journal.record_about(
+                            account, told.event, message=storable(told.why), now=timezone.now()
+                        )
                 counting.count(redis_client(), told.event, told.account_id)
             extra = {"account": told.account_id, "why": told.why}
             logger.warning(told.event, extra=extra)
@@ -247,7 +247,7 @@ def _suspended(account: Account, told: _Told) -> bool:
         current = account.credentials()
     except SealBrokenError:
         return False  # nothing is sent with them any more
-    return current == told.credentials and account.suspend(told.why)
+    return current == told.credentials and suspend(account, storable(told.why))
 
 
 def _member(watched: Watched) -> Member:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from celery import shared_task
 from django.utils import timezone
 
-from automations import reconciling, retention, services
+from automations import delivering, reconciling, retention, services
 from automations.executing import Cause
 from automations.models import AutoEntry, Execution, MarginGuard, TakeProfitStopLoss
 from automations.models.kinds import Kind
@@ -103,6 +103,19 @@ def reconcile() -> str:
 def prune_executions() -> str:
     """Delete executions that are old, not among the last, and of no weight any more."""
     return f"{retention.prune_executions(timezone.now())} pruned"
+
+
+# A mail server may take its time, but no more: a socket waits for `EMAIL_TIMEOUT` only.
+@shared_task(ignore_result=True, expires=EXPIRES_S, soft_time_limit=30, time_limit=40)
+def deliver_notifications() -> str:
+    """Deliver what owners are to be told; asked for by each new notification and by the sweep."""
+    return f"{delivering.deliver_due()} settled"
+
+
+@shared_task(ignore_result=True)
+def prune_notifications() -> str:
+    """Delete notifications that were delivered, or given up, long ago."""
+    return f"{delivering.forget_old(timezone.now())} pruned"
 
 
 def tick_as_json(tick: Quote) -> dict[str, Any]:

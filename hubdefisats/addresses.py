@@ -1,8 +1,14 @@
-"""Where the database and the exchanges are: what the URLs in the environment mean."""
+"""Where the database, the exchanges and the mail server are: what the URLs in the environment mean."""
+
+from dataclasses import dataclass, field
+from email.utils import parseaddr
+from typing import Final
+from urllib.parse import unquote, urlsplit
 
 import dj_database_url
 from dj_database_url import DBConfig
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.validators import validate_email
 
 from exchange.config import PUBLIC_ENDPOINTS, Endpoints, Network
 from hubdefisats.env import Environment
@@ -42,3 +48,53 @@ def endpoints(env: Environment, network: Network) -> dict[Network, Endpoints]:
         stream_url=env.url("LN_MARKETS_STREAM_URL", ("wss", "ws"), default=stream_default),
     )
     return known
+
+
+_SMTP_PORTS: Final = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mail:
+    """How mail is sent; without a host none is."""
+
+    host: str = ""
+    port: int = 25
+    user: str = ""
+    password: str = field(default="", repr=False)
+    starts_tls: bool = False
+    is_tls: bool = False
+    sender: str = ""
+
+
+def mail(env: Environment) -> Mail:
+    """Return the mail server behind EMAIL_URL, and from whom its mails come."""
+    if not env.text("EMAIL_URL", default=""):
+        return Mail()
+    parts = urlsplit(env.url("EMAIL_URL", _SMTP_PORTS))
+    if not parts.hostname:
+        raise ImproperlyConfigured("EMAIL_URL must name a host.")
+    if parts.password and parts.scheme == "smtp":
+        raise ImproperlyConfigured(
+            "EMAIL_URL must begin with smtp+tls:// or smtps://: a password is not sent in the clear."
+        )
+    user = unquote(parts.username or "")
+    return Mail(
+        host=parts.hostname,
+        port=parts.port or _SMTP_PORTS[parts.scheme],
+        user=user,
+        password=unquote(parts.password or ""),
+        starts_tls=parts.scheme == "smtp+tls",
+        is_tls=parts.scheme == "smtps",
+        sender=_sender(env.text("EMAIL_FROM", default=user)),
+    )
+
+
+def _sender(text: str) -> str:
+    """Return the text, which is an address or a name with one."""
+    try:
+        validate_email(parseaddr(text)[1] if text.isprintable() else "")
+    except ValidationError:
+        raise ImproperlyConfigured(
+            "EMAIL_FROM must be an address like hubdefisats@example.com."
+        ) from None
+    return text

@@ -1,5 +1,6 @@
 """The Celery app; what it does is in the settings, which tasks there are in the apps."""
 
+import logging
 import logging.config
 import multiprocessing
 import os
@@ -8,7 +9,7 @@ from contextlib import suppress
 from typing import Final
 
 from celery import Celery
-from celery.signals import celeryd_after_setup, setup_logging, worker_process_init
+from celery.signals import celeryd_after_setup, setup_logging, worker_process_init, worker_ready
 from django.conf import settings
 from django.db import DatabaseError, connection
 from redis.exceptions import RedisError
@@ -19,6 +20,7 @@ logger = logging.getLogger(__name__)
 SETTLING_PATIENCE_S: Final = 10.0
 """An exchange that does not answer keeps no worker from starting for longer than this."""
 
+logger = logging.getLogger(__name__)
 app = Celery("hubdefisats")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
@@ -68,3 +70,10 @@ def warm_up(**_: object) -> None:
 def warm_each_process(**_: object) -> None:
     """Connect late, so that it runs after Celery's own cleaning of what a process inherited."""
     worker_process_init.connect(warm_up, weak=False)
+
+
+@worker_ready.connect
+def say_who_is_told(**_: object) -> None:
+    """Say at the start what nobody should find out in the morning after."""
+    if not settings.EMAIL_HOST:
+        logger.warning("EMAIL_URL is not set: nobody is mailed, notifications are written to this log")

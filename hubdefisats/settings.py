@@ -123,6 +123,18 @@ STREAM_AUTHENTICATIONS_PER_MINUTE = env.integer(
     "STREAM_AUTHENTICATIONS_PER_MINUTE", default=20, least=1
 )
 
+# Mail
+_mail = addresses.mail(env)
+EMAIL_HOST = _mail.host
+"""Empty: nobody is mailed, and notifications are written to the worker's log."""
+EMAIL_PORT = _mail.port
+EMAIL_HOST_USER = _mail.user
+EMAIL_HOST_PASSWORD = _mail.password
+EMAIL_USE_TLS = _mail.starts_tls
+EMAIL_USE_SSL = _mail.is_tls
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = _mail.sender or "hubdefisats@localhost"
+
 # Celery. No message is acknowledged late: what dies with its worker is found again by the sweep.
 CELERY_BROKER_URL = REDIS_URL
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
@@ -141,7 +153,10 @@ CELERY_TASK_QUEUES = [
     for name in ("urgent", "automation-execute", "maintenance", "notifications")
 ]
 CELERY_TASK_DEFAULT_QUEUE = "maintenance"
-CELERY_TASK_ROUTES = {"automations.tasks.act": {"queue": "automation-execute"}}
+CELERY_TASK_ROUTES = {
+    "automations.tasks.act": {"queue": "automation-execute"},
+    "automations.tasks.deliver_notifications": {"queue": "notifications"},
+}
 """Where guards' looks go is said as they are sent: they are urgent."""
 CELERY_TASK_CREATE_MISSING_QUEUES = False
 CELERY_TASK_SERIALIZER = "json"

@@ -5,6 +5,7 @@ from automations.models.automation import Automation, PositionAutomation
 from automations.models.execution import Execution
 from automations.models.journal import JournalChain, JournalEntry
 from automations.models.margin_guard import GuardStep, MarginGuard, PositionThreshold, SpentStep
+from automations.models.notification import Notification
 from automations.models.take_profit_stop_loss import TakeProfitStopLoss
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "JournalChain",
     "JournalEntry",
     "MarginGuard",
+    "Notification",
     "PositionAutomation",
     "PositionThreshold",
     "SpentStep",

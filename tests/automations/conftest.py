@@ -8,8 +8,9 @@ from tempfile import TemporaryDirectory
 import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 
-from accounts.gateway import client_for
+from accounts.gateway import client_for, redis_client
 from accounts.models import Account
 from automations.models import GuardStep, MarginGuard
 from exchange.client import Client
@@ -92,6 +93,15 @@ def own_redis() -> Iterator[str]:
         embedded.redis_server(Path(folder), "own") as url,
     ):
         yield url
+
+
+@pytest.fixture
+def without_redis(paper: Simulator, settings: Settings) -> Iterator[None]:  # noqa: ARG001
+    """Redis is out of reach for this process, though there to be looked into."""
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    redis_client.cache_clear()
+    yield
+    redis_client.cache_clear()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from exchange.config import PUBLIC_ENDPOINTS, Network
-from hubdefisats.addresses import database, endpoints
+from hubdefisats.addresses import Mail, database, endpoints, mail
 from hubdefisats.env import Environment
 
 
@@ -63,3 +63,80 @@ def test_paper_has_no_address_until_one_is_given() -> None:
     env = Environment({"LN_MARKETS_API_URL": "http://[::1]:1", "LN_MARKETS_STREAM_URL": "ws://[::1]:2"})
 
     assert endpoints(env, Network.PAPER)[Network.PAPER].stream_url == "ws://[::1]:2"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        pytest.param(
+            "smtp+tls://ann%40x.example:p%2Fw@mail.example",
+            Mail(
+                host="mail.example",
+                port=587,
+                user="ann@x.example",
+                password="p/w",
+                starts_tls=True,
+                sender="hub@x.example",
+            ),
+            id="TLS after the greeting",
+        ),
+        pytest.param(
+            "smtps://ann:pw@mail.example",
+            Mail(
+                host="mail.example",
+                port=465,
+                user="ann",
+                password="pw",
+                is_tls=True,
+                sender="hub@x.example",
+            ),
+            id="TLS from the first byte",
+        ),
+        pytest.param(
+            "smtp://[::1]:1025", Mail(host="::1", port=1025, sender="hub@x.example"), id="in the clear"
+        ),
+    ],
+)
+def test_a_mail_server_is_read(url: str, expected: Mail) -> None:
+    assert mail(Environment({"EMAIL_URL": url, "EMAIL_FROM": "hub@x.example"})) == expected
+
+
+@pytest.mark.parametrize("values", [{}, {"EMAIL_URL": ""}, {"EMAIL_FROM": "hub@x.example"}])
+def test_without_a_mail_server_there_is_none(values: dict[str, str]) -> None:
+    assert mail(Environment(values)).host == ""
+
+
+@pytest.mark.parametrize(
+    ("sender", "values"),
+    [
+        pytest.param("hub <hub@x.example>", {"EMAIL_FROM": "hub <hub@x.example>"}, id="with a name"),
+        pytest.param("ann@x.example", {}, id="whoever signs in, where it is an address"),
+    ],
+)
+def test_mails_come_from_an_address(sender: str, values: dict[str, str]) -> None:
+    env = Environment({"EMAIL_URL": "smtps://ann%40x.example:pw@mail.example"} | values)
+
+    assert mail(env).sender == sender
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param("mail.example", id="no scheme"),
+        pytest.param("http://ann:hunter2@mail.example", id="no mail server"),
+        pytest.param("smtps://ann:hunter2@mail.example:port", id="port is no number"),
+        pytest.param("smtps://ann:hunter2@", id="no host"),
+        pytest.param("smtp://ann:hunter2@mail.example", id="a password in the clear"),
+    ],
+)
+def test_a_mail_server_that_is_none_is_refused_without_being_shown(url: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="EMAIL_URL must ") as refused:
+        mail(Environment({"EMAIL_URL": url, "EMAIL_FROM": "hub@x.example"}))
+
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("sender", ["", "hub", "hub@x.example\nBcc: b@x.example"])
+def test_a_sender_that_is_no_address_is_refused(sender: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="EMAIL_FROM must be an address"):
+        mail(Environment({"EMAIL_URL": "smtp://mail.example", "EMAIL_FROM": sender}))

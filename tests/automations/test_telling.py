@@ -1,0 +1,338 @@
+"""What owners are told: written beside the entry of the journal that it is about, or not at all."""
+
+import os
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import redis
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.models import Account
+from automations import journal, reconciling, suspending
+from automations.models import (
+    AutoEntry,
+    Automation,
+    Execution,
+    GuardStep,
+    JournalEntry,
+    MarginGuard,
+    Notification,
+    TakeProfitStopLoss,
+)
+from exchange.client import Client
+from exchange.errors import KeyRefusedError, TransientError
+from exchange.money import Sats
+from exchange.position import Position
+from exchange.simulator.running import Simulator
+from tests.automations.acting import (
+    ADD_MARGIN,
+    ISOLATED,
+    enter,
+    events,
+    long_ago,
+    look,
+    move,
+    rest_until_ready,
+)
+from tests.automations.conftest import open_long
+from tests.automations.queues import waiting
+
+_HOUR = timedelta(hours=1)
+
+
+def told() -> list[str]:
+    """Return the subjects, the oldest first, without what all have in common."""
+    found = Notification.objects.order_by("id").values_list("subject", flat=True)
+    return [subject.removeprefix("[hubdefisats] account 0: ") for subject in found]
+
+
+def test_an_action_is_told_in_plain_sentences(
+    venue: Simulator, long: Position, guard: MarginGuard
+) -> None:
+    move(venue, 95_000)
+
+    look(guard, long)
+
+    told = Notification.objects.get()
+    assert told.subject == "[hubdefisats] account 0: guard: add margin"
+    assert told.entry.event == "margin_guard_executed"
+    first, *others, last = told.text.split("\n")
+    assert first.startswith(f"“guard”, position {long.id}, on your account “account 0” (paper): ")
+    assert "margin" in first
+    assert others == [
+        "Action: add margin, 20,000 sats, at a price of 95000.",
+        "Before: margin 100,000 sats, liquidation at 90909.",
+        "After: margin 120,000 sats, liquidation at 89285.5.",
+    ]
+    assert last.endswith(f"UTC, journal entry {told.entry_id}.")
+
+
+def test_no_notification_holds_a_secret(
+    venue: Simulator, long: Position, guard: MarginGuard, account: Account
+) -> None:
+    move(venue, 95_000)
+    venue.fault("status", status=401, path=ADD_MARGIN)
+
+    look(guard, long)
+
+    credentials = account.credentials()
+    for notification in Notification.objects.all():
+        said = notification.subject + notification.text
+        for secret in (credentials.key, credentials.secret, credentials.passphrase):
+            assert secret not in said
+
+
+def test_a_step_that_only_notifies_is_told_as_a_warning(
+    venue: Simulator, long: Position, guard: MarginGuard
+) -> None:
+    GuardStep.objects.update(does=GuardStep.Does.NOTIFY, amount_sats=None)
+    move(venue, 95_000)
+
+    look(guard, long)
+
+    assert told() == ["guard: warning"]
+
+
+def test_a_position_that_is_closed_is_told(
+    venue: Simulator, long: Position, guard: MarginGuard
+) -> None:
+    GuardStep.objects.update(does=GuardStep.Does.CLOSE, amount_sats=None)
+    move(venue, 95_000)
+
+    look(guard, long)
+
+    assert told() == ["guard: close position"]
+
+
+def test_an_entry_that_opens_is_told(venue: Simulator, account: Account) -> None:
+    entry = AutoEntry.objects.create(account=account, name="entry", side="buy", quantity=100)
+
+    enter(entry)
+
+    assert told() == ["entry: open position"]
+    assert venue.writes()[-1].applied
+
+
+def test_a_moved_exit_is_told_once_an_hour(venue: Simulator, long: Position, account: Account) -> None:
+    exits = TakeProfitStopLoss.objects.create(
+        account=account,
+        name="exits",
+        does="update_sl",
+        trigger_pnl_percentage=Decimal(1),
+        when="profit",
+        level="from_market",
+        distance_percent=Decimal(2),
+        on_exchange=False,
+        cooldown_s=1,
+    )
+    for price in (105_000, 107_000):
+        move(venue, price)
+        assert look(exits, long) == "confirmed"
+        rest_until_ready(exits)
+
+    assert told() == ["exits: set stop loss"]
+    Notification.objects.update(made_at=timezone.now() - 2 * _HOUR)
+    move(venue, 109_000)
+    assert look(exits, long) == "confirmed"
+
+    assert len(told()) == 2
+
+
+def test_a_refusal_by_the_exchange_is_told_once_an_hour_for_a_position(
+    venue: Simulator, client: Client, long: Position, guard: MarginGuard
+) -> None:
+    other = open_long(client)
+    move(venue, 95_000)
+    venue.fault("status", status=400, path=ADD_MARGIN, next=3)
+
+    for position in (long, long, other):
+        assert look(guard, position) == "rejected"
+        rest_until_ready(guard)
+
+    assert told() == ["guard: refused by the exchange: add margin"] * 2
+    assert "400" in Notification.objects.latest("id").text
+
+
+def test_what_reached_the_exchange_without_an_answer_is_told_once_it_is_proven(
+    venue: Simulator, long: Position, guard: MarginGuard
+) -> None:
+    move(venue, 94_000)
+    venue.fault("lost_answer", path=ADD_MARGIN)
+
+    look(guard, long)
+    assert told() == []
+    reconciling.settle_all()
+
+    assert told() == ["guard: add margin, as the exchange shows"]
+
+
+def test_what_nobody_can_tell_is_told(
+    venue: Simulator, client: Client, long: Position, guard: MarginGuard
+) -> None:
+    move(venue, 92_000)
+    venue.fault("status", status=504, path=ADD_MARGIN)
+    look(guard, long)
+    client.add_margin(long.id, Sats(777))
+    long_ago()
+
+    (settled,) = reconciling.settle_all()
+
+    assert settled.state == "quarantined"
+    assert told() == ["guard: nobody can tell whether this happened: add margin"]
+
+
+def test_what_did_not_happen_is_not_told(venue: Simulator, long: Position, guard: MarginGuard) -> None:
+    move(venue, 95_000)
+    venue.fault("status", status=503, path=ADD_MARGIN)
+    with pytest.raises(TransientError):
+        look(guard, long)
+    venue.fault("status", status=504, path=ADD_MARGIN)
+    look(guard, long)
+    long_ago()
+
+    (settled,) = reconciling.settle_all()
+
+    assert settled.state == "not_applied"
+    assert told() == []
+
+
+def test_neither_refusals_by_a_gate_nor_a_shadow_are_told(
+    venue: Simulator, long: Position, guard: MarginGuard
+) -> None:
+    MarginGuard.objects.update(switch="halted")
+    move(venue, 95_000)
+    look(guard, long)
+    MarginGuard.objects.update(switch="active", shadow=True)
+    look(guard, long)
+
+    assert {"margin_guard_held", "margin_guard_shadow"} <= set(events())
+    assert told() == []
+
+
+_CLOSED = "guard: closed, and not opened again"
+
+
+@pytest.mark.parametrize(
+    ("fault", "word"),
+    [
+        pytest.param({"status": 400, "method": "POST", "path": ISOLATED}, "rejected", id="refused"),
+        pytest.param({"status": 503, "method": "POST", "path": ISOLATED}, "not_sent", id="not sent"),
+        pytest.param({"status": 401, "path": "/v3/account"}, "account_inactive", id="key revoked"),
+        pytest.param({"status": 504, "method": "POST", "path": ISOLATED}, "unknown", id="no answer"),
+    ],
+)
+def test_a_trade_that_was_closed_and_not_opened_again_is_told(
+    venue: Simulator, long: Position, guard: MarginGuard, *, fault: dict[str, Any], word: str
+) -> None:
+    MarginGuard.objects.update(accepts_reopening=True)
+    GuardStep.objects.update(does=GuardStep.Does.REDUCE, amount_sats=None, reduce_percentage=40)
+    guard.refresh_from_db()
+    move(venue, 95_000)
+    venue.fault("status", **fault)
+
+    assert look(guard, long) == word
+    if word == "unknown":
+        long_ago()
+        reconciling.settle_all()
+
+    assert told()[0] == "guard: reduce position"
+    assert told()[-1] == _CLOSED
+
+
+def test_a_close_without_an_answer_leaves_it_flat_and_that_is_told(
+    venue: Simulator, long: Position, guard: MarginGuard
+) -> None:
+    MarginGuard.objects.update(accepts_reopening=True)
+    GuardStep.objects.update(does=GuardStep.Does.REDUCE, amount_sats=None, reduce_percentage=40)
+    guard.refresh_from_db()
+    move(venue, 95_000)
+    venue.fault("lost_answer", path=f"{ISOLATED}/close")
+
+    assert look(guard, long) == "unknown"
+    reconciling.settle_all()
+
+    assert told() == [_CLOSED]
+
+
+def test_a_suspended_account_is_told_once(
+    venue: Simulator, long: Position, guard: MarginGuard, account: Account
+) -> None:
+    move(venue, 95_000)
+    venue.fault("status", status=401, path="/v3/futures/isolated/trades/running", next=5)
+    with pytest.raises(KeyRefusedError):
+        look(guard, long)
+
+    suspending.suspend(account, "again")
+
+    assert events() == ["key_refused"]
+    assert told() == ["suspended, for the exchange refused the key"]
+    first = Notification.objects.get().text.split("\n")[0]
+    assert first.startswith("Your account “account 0” (paper): ")
+    assert "401" in first
+
+
+def test_an_account_that_is_verified_anew_and_suspended_anew_is_told_anew(account: Account) -> None:
+    for _ in range(2):
+        suspending.suspend(account, "refused")
+        account.mark_verified(timezone.now())
+
+    assert len(told()) == 2
+
+
+def test_names_with_line_breaks_stay_on_their_line(guard: MarginGuard) -> None:
+    Automation.objects.update(name="first\nBcc: thief@example.com")
+    Account.objects.update(name="a\nb")
+    guard.refresh_from_db()
+
+    executed(guard)
+
+    subject = Notification.objects.get().subject
+    assert subject == "[hubdefisats] a b: first Bcc: thief@example.com: add margin"
+
+
+def test_what_is_rolled_back_is_not_told(guard: MarginGuard) -> None:
+    with transaction.atomic():
+        executed(guard)
+        transaction.set_rollback(True)
+
+    assert not Notification.objects.exists()
+    assert not JournalEntry.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_message_asks_for_delivery_once_it_is_committed(guard: MarginGuard) -> None:
+    with transaction.atomic():
+        executed(guard)
+        assert waiting("notifications") == []
+
+    (message,) = waiting("notifications")
+    assert (message.task, message.arguments) == ("automations.tasks.deliver_notifications", [])
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("without_redis")
+def test_without_redis_nobody_waits_for_the_queue(
+    guard: MarginGuard, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The broker is there: a message would have been taken, had anybody tried."""
+    executed(guard)
+
+    with redis.Redis.from_url(os.environ["REDIS_URL"]) as broker:
+        assert broker.llen("notifications") == 0
+    assert Notification.objects.get().state == "waiting"
+    assert [record.getMessage() for record in caplog.records] == ["redis out of reach"]
+
+
+def executed(guard: MarginGuard) -> None:
+    with transaction.atomic():
+        journal.record(
+            guard,
+            journal.EXECUTED,
+            message="half lost",
+            data={"action": Execution.Does.ADD_MARGIN},
+            now=timezone.now(),
+            position_id="p1",
+        )
