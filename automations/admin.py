@@ -13,7 +13,7 @@ from unfold.admin import ModelAdmin, StackedInline, TabularInline
 
 from accounts.careful import CarefulForm
 from accounts.switch import Switch
-from automations import exporting, resting, services
+from automations import exporting, quarantine, resting, services
 from automations.exporting import Format
 from automations.models import (
     AutoEntry,
@@ -24,6 +24,7 @@ from automations.models import (
     MarginGuard,
     Notification,
     PositionThreshold,
+    Quarantine,
     TakeProfitStopLoss,
 )
 from automations.previewed import PreviewedAdmin
@@ -281,3 +282,22 @@ class NotificationAdmin(RecordAdmin):
     list_select_related = ["account"]
     search_fields = ["subject", "text", "recipient"]
     date_hierarchy = "made_at"
+
+
+@admin.register(Quarantine)
+class QuarantineAdmin(RecordAdmin):
+    list_display = ["automation", "position_id", "since", "deliveries", "why"]
+    list_filter = ["automation__account"]
+    list_select_related = ["automation__account"]
+    search_fields = ["position_id", "automation__name"]
+    actions = ["release"]
+
+    @admin.action(description="Release: let workers look again", permissions=["release"])
+    def release(self, request: HttpRequest, queryset: QuerySet[Quarantine]) -> None:
+        rows = list(queryset)
+        for row in rows:
+            quarantine.release(row, by=request.user.get_username())
+        self.message_user(request, f"{len(rows)} released.")
+
+    def has_release_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("automations.delete_quarantine")

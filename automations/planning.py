@@ -12,6 +12,7 @@ from automations.models import (
     TakeProfitStopLoss,
 )
 from automations.models.kinds import Kind, OnPosition
+from automations.models.quarantine import free_on
 from automations.remembering import memories_of
 from automations.rules.auto_entry import EntryConfig
 from automations.rules.margin_guard import GuardConfig
@@ -36,11 +37,14 @@ class PositionPlan:
     own_rules: dict[PositionId, PositionRule] = field(default_factory=dict)
     """Of positions with thresholds of their own."""
     memories: dict[PositionId, Memory] = field(default_factory=dict)
+    quarantined: frozenset[PositionId] = frozenset()
 
     def levels(self, position: Position) -> tuple[Level, ...]:
         """Return the prices at which a look at the position is worth while."""
         rule = self.own_rules.get(position.id, self.rule)
-        if position.regime is not self.regime or not rule.covers(position):
+        if position.regime is not self.regime or position.id in self.quarantined:
+            return ()
+        if not rule.covers(position):
             return ()
         return rule.levels(position, self.memories.get(position.id, NOTHING))
 
@@ -57,10 +61,10 @@ Plan = PositionPlan | EntryPlan
 
 
 def acting() -> Iterator[Kind]:
-    """Return all automations that are switched on, with what their rules need."""
-    yield from MarginGuard.acting().prefetch_related("steps__position_thresholds")
-    yield from TakeProfitStopLoss.acting()
-    yield from AutoEntry.acting()
+    """Return all automations that are switched on, with what their plans need."""
+    yield from MarginGuard.acting().prefetch_related("quarantines", "steps__position_thresholds")
+    yield from TakeProfitStopLoss.acting().prefetch_related("quarantines")
+    yield from AutoEntry.acting().filter(free_on(None))
 
 
 def plans_of(automations: Iterable[Kind]) -> tuple[Plan, ...]:
@@ -84,6 +88,7 @@ def _plan(automation: Kind) -> Plan:
         rule=automation.rule(),
         own_rules=_own_rules(automation),
         memories=memories_of(automation),
+        quarantined=frozenset(PositionId(row.position_id) for row in automation.quarantines.all()),
     )
 
 

@@ -19,7 +19,7 @@ from accounts.gateway import client_for
 from accounts.models import Account
 from automations import gates, services
 from automations.gates import Request
-from automations.models import AutoEntry, Execution
+from automations.models import AutoEntry, Execution, Quarantine
 from automations.models.kinds import Kind, OnPosition
 from automations.reading import Seen, plain, read, read_price
 from automations.remembering import memories_of
@@ -283,9 +283,10 @@ class _Weighing:
 
     def _obstacle(self, request: Request) -> str | None:
         """Return what stands in the way, in the order in which the path that acts asks."""
-        latest = services.latest_on(
-            self.automation, PositionId(request.position_id) if request.position_id else None
-        )
+        position_id = PositionId(request.position_id) if request.position_id else None
+        if Quarantine.objects.on(position_id).filter(automation_id=self.automation.pk).exists():
+            return "it is quarantined"
+        latest = services.latest_on(self.automation, position_id)
         if latest is not None and latest.state in Execution.UNSETTLED:
             return "an earlier action is not settled yet"
         if isinstance(self.automation, AutoEntry):

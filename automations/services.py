@@ -13,11 +13,11 @@ from django.utils import timezone
 
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for
-from automations import executing, journal, reconciling, resting
+from automations import executing, journal, quarantine, reconciling, resting
 from automations.executing import Cause, Facts
 from automations.locking import lock_name, position_lock
 from automations.models import AutoEntry, Automation, Execution, MarginGuard
-from automations.models.kinds import Kind, OnPosition, find
+from automations.models.kinds import Kind, OnPosition, find_acting
 from automations.reading import Seen, plain, read, read_price
 from automations.reconciling import Standing
 from automations.remembering import forget_returned, memories_of, memory_of, told_already
@@ -44,17 +44,20 @@ def act(automation_id: int, position_id: PositionId | None, cause: Cause) -> dic
     Raises:
         ExchangeError: the exchange could not be read, or a write was surely not sent.
     """
-    automation = find(automation_id, acting=True)
+    automation = find_acting(automation_id, position_id)
     if automation is None and position_id is not None:
         automation = resting.entry_of(automation_id, position_id, timezone.now())
     if automation is None:
-        return _word("disabled, or its account may not act")
+        return _word("disabled, quarantined, or its account may not act")
     name = lock_name(automation.account_id, automation.pk, position_id)
     with position_lock(name) as mine:
         if not mine:
             return _word("another worker has it")
         try:
-            return _look(automation, position_id, cause)
+            with quarantine.counted(automation, position_id) as may_look:
+                if not may_look:
+                    return _word("quarantined")
+                return _look(automation, position_id, cause)
         except KeyRefusedError as error:
             suspend(automation.account, str(error))
             raise
@@ -252,6 +255,7 @@ def due(kind: type[Kind]) -> Iterator[Due]:
         for order in resting.expired(timezone.now()):
             yield Due(automation_id=order.automation_id, position_id=PositionId(order.position_id))
     acting = cast("Iterable[Kind]", kind.acting())
+    quarantined = quarantine.quarantined()
     by_reading = attrgetter("account_id", "regime")
     for (_, regime), group in groupby(sorted(acting, key=by_reading), key=by_reading):
         automations = list(group)
@@ -266,7 +270,9 @@ def due(kind: type[Kind]) -> Iterator[Due]:
                 suspend(account, str(error))
             continue
         for automation in automations:
-            yield from _due_or_said(automation, seen)
+            for found in _due_or_said(automation, seen):
+                if (found.automation_id, found.position_id or "") not in quarantined:
+                    yield found
 
 
 def _due_or_said(automation: Kind, seen: Seen) -> Iterator[Due]:

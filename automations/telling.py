@@ -25,6 +25,7 @@ _SUBJECTS: Final = {
     "reconciled confirmed": "{action}, as the exchange shows",
     "reconciled quarantined": "nobody can tell whether this happened: {action}",
     _FLAT: "closed, and not opened again",
+    "quarantined": "stopped on a position until you release it",
     "key_refused": "suspended, for the exchange refused the key",
 }
 """By what an entry tells; nobody is told of anything else, nor of what a shadow would have done."""

@@ -123,6 +123,9 @@ STREAM_AUTHENTICATIONS_PER_MINUTE = env.integer(
     "STREAM_AUTHENTICATIONS_PER_MINUTE", default=20, least=1
 )
 
+TASK_DELIVERIES = env.integer("TASK_DELIVERIES", default=3, least=1)
+"""Looks in a row that end with their worker, or with a fault of ours, before nobody looks any more."""
+
 # Mail
 _mail = addresses.mail(env)
 EMAIL_HOST = _mail.host

@@ -6,6 +6,7 @@ from automations.models.execution import Execution
 from automations.models.journal import JournalChain, JournalEntry
 from automations.models.margin_guard import GuardStep, MarginGuard, PositionThreshold, SpentStep
 from automations.models.notification import Notification
+from automations.models.quarantine import Quarantine
 from automations.models.take_profit_stop_loss import TakeProfitStopLoss
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Notification",
     "PositionAutomation",
     "PositionThreshold",
+    "Quarantine",
     "SpentStep",
     "TakeProfitStopLoss",
 ]

@@ -1,11 +1,16 @@
 """The kinds of automation there are, and from an automation to its own kind."""
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final
+
+from django.db.models import QuerySet
 
 from automations.models.auto_entry import AutoEntry
 from automations.models.automation import Automation
 from automations.models.margin_guard import MarginGuard
+from automations.models.quarantine import free_on
 from automations.models.take_profit_stop_loss import TakeProfitStopLoss
+from exchange.position import PositionId
 
 OnPosition = MarginGuard | TakeProfitStopLoss
 Kind = MarginGuard | TakeProfitStopLoss | AutoEntry
@@ -26,16 +31,19 @@ def typed(automation: Automation) -> Kind:
     return found
 
 
-def find(automation_id: int, *, acting: bool = False) -> Kind | None:
-    """Return an automation as its own kind, with its account; None where there is none.
+def find(automation_id: int) -> Kind | None:
+    """Return an automation as its own kind, with its account; None where there is none."""
+    return _first(kind.objects.select_related("account").filter(pk=automation_id) for kind in KINDS)
 
-    Args:
-        automation_id: of any kind.
-        acting: only if it is switched on, for an account that may act.
+
+def find_acting(automation_id: int, position_id: PositionId | None) -> Kind | None:
+    """Return the same only if it may look at the position.
+
+    It is switched on, for an account that may act, and not quarantined there.
     """
-    for kind in KINDS:
-        rows = kind.acting() if acting else kind.objects.select_related("account")
-        found = rows.filter(pk=automation_id).first()
-        if found is not None:
-            return found
-    return None
+    free = free_on(position_id)
+    return _first(kind.acting().filter(free, pk=automation_id) for kind in KINDS)
+
+
+def _first(queries: Iterable[QuerySet[Any, Any]]) -> Kind | None:
+    return next((found for query in queries if (found := query.first()) is not None), None)

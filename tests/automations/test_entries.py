@@ -84,7 +84,7 @@ def test_opens_at_its_price_answers_completed_and_disarms(
     assert trade.leverage == 10
     mine.refresh_from_db()
     assert not mine.enabled
-    assert enter(mine)["status"] == "disabled, or its account may not act"
+    assert enter(mine)["status"] == "disabled, quarantined, or its account may not act"
     assert effects(venue, ISOLATED) == 1
     assert events() == ["auto_entry_intended", "auto_entry_executed", "auto_entry_read_back"]
 
@@ -179,7 +179,12 @@ def test_opens_as_often_as_it_may_with_a_pause_between(venue: Simulator, account
     Execution.objects.update(settled_at=timezone.now() - timedelta(seconds=61))
     words += [enter(mine)["status"], enter(mine)["status"]]
 
-    assert words == ["completed", "pausing", "completed", "disabled, or its account may not act"]
+    assert words == [
+        "completed",
+        "pausing",
+        "completed",
+        "disabled, quarantined, or its account may not act",
+    ]
     assert effects(venue, ISOLATED) == 2
 
 

@@ -15,7 +15,7 @@ from pytest_django.fixtures import Settings
 
 from accounts.gateway import redis_client
 from accounts.models import Account, Installation
-from automations import foretelling, services
+from automations import foretelling, quarantine, services
 from automations.executing import Cause
 from automations.models import (
     AutoEntry,
@@ -148,6 +148,13 @@ def test_a_rest_after_acting_is_named(venue: Simulator, guard: MarginGuard, long
     services.act(guard.pk, long.id, SWEEP)
 
     assert now_of(guard).obstacle == "it rests after its last action"
+
+
+def test_a_quarantine_stands_in_the_way(venue: Simulator, guard: MarginGuard, long: Position) -> None:
+    quarantine.quarantine(guard, long.id, deliveries=3)
+    venue.set_price(94_000)
+
+    assert now_of(guard).obstacle == "it is quarantined"
 
 
 def test_what_is_not_settled_yet_stands_in_the_way(

@@ -1,17 +1,21 @@
-"""Being told: a guard fires and a mail arrives."""
+"""Being told: a guard fires and a mail arrives; a task that kills its worker is stopped, and told."""
 
+import os
+import signal
+import subprocess
 from collections.abc import Iterator
 from decimal import Decimal
 
+import psutil
 import pytest
 from django.contrib.auth.models import User
 from pytest_django.fixtures import Settings
 
 from accounts import services
-from accounts.gateway import client_for
+from accounts.gateway import client_for, redis_client
 from accounts.models import Account
-from automations import tasks
-from automations.models import GuardStep, MarginGuard, Notification
+from automations import quarantine, tasks
+from automations.models import GuardStep, JournalEntry, MarginGuard, Notification, Quarantine
 from exchange.config import Endpoints, Network
 from exchange.formulas import Side
 from exchange.money import Usd
@@ -22,8 +26,10 @@ from tests.mail import mail_server, silent_server
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
+ONE_AT_A_TIME = (*CELERY, "worker", "--concurrency", "1")
 TWO_AT_A_TIME = (*CELERY, "worker", "--concurrency", "2")
 ADD_MARGIN = "/v3/futures/isolated/trade/add-margin"
+RUNNING = "/v3/futures/isolated/trades/running"
 
 
 @pytest.fixture
@@ -93,3 +99,39 @@ def test_while_a_mail_server_hangs_the_next_guard_fires(
 
             wait_until(lambda: len(paper.effects(ADD_MARGIN)) == 2, what="the second guard acted")
             assert not Notification.objects.exclude(state="waiting").exists()
+
+
+def looks(guard: MarginGuard, position: Position) -> int:
+    return int(redis_client().get(quarantine.key(guard.pk, position.id)) or 0)
+
+
+def kill_the_one_who_looks(worker: subprocess.Popen[str]) -> None:
+    (child,) = psutil.Process(worker.pid).children()
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait(10)
+
+
+def test_a_task_that_kills_its_worker_three_times_is_not_carried_out_again(
+    paper: Paper, position: Position, guard: MarginGuard, capfd: pytest.CaptureFixture[str]
+) -> None:
+    paper.set_price(95_000)
+    paper.fault(kind="delay", path=RUNNING, ms=60_000, next=100)
+    with program(*ONE_AT_A_TIME, paper=paper) as worker:
+        for number in (1, 2, 3):
+            tasks.send(guard.pk, position.id, urgent=True)
+            wait_until(
+                lambda count=number: looks(guard, position) == count,  # type: ignore[misc]
+                within_s=60,
+                what=f"look {number} began",
+            )
+            kill_the_one_who_looks(worker)
+        tasks.send(guard.pk, position.id, urgent=True)
+        wait_until(Quarantine.objects.exists, within_s=60, what="the pair is quarantined")
+        wait_until(
+            lambda: Notification.objects.filter(state="logged").exists(), what="the owner was told"
+        )
+
+    assert Quarantine.objects.get().deliveries == 3
+    assert "nobody is mailed" in capfd.readouterr().err, "the worker said so as it started"
+    assert paper.effects(ADD_MARGIN) == []
+    assert [entry.event for entry in JournalEntry.objects.all()] == ["margin_guard_quarantined"]

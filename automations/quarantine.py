@@ -1,0 +1,131 @@
+"""Poisoned looks: counted as they begin and end; too many in a row without an end are quarantined."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Final, cast
+
+from celery.exceptions import SoftTimeLimitExceeded
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, transaction
+from django.utils import timezone
+from redis import Redis
+
+from accounts.crypto import SealBrokenError
+from accounts.gateway import redis_client
+from automations import journal
+from automations.models import Automation, Quarantine
+from automations.models.kinds import typed
+from exchange.errors import ExchangeError
+from exchange.position import PositionId
+from exchange.reach import Reach
+
+logger = logging.getLogger(__name__)
+
+EXPIRES_S: Final = 3600
+"""Looks that failed longer ago than this are no row any more."""
+_EXPECTED: Final = (
+    ExchangeError,
+    SealBrokenError,
+    OperationalError,
+    InterfaceError,
+    # A slow exchange is no poison. A look that not even this ends is killed, and counts.
+    SoftTimeLimitExceeded,
+)
+"""Ends that say something about the world, and nothing about the look."""
+
+
+def key(automation_id: int, position_id: PositionId | None) -> str:
+    """Return where Redis counts the looks that began since the last that ended."""
+    return f"hubdefisats:looks:{automation_id}:{position_id or ''}"
+
+
+@contextmanager
+def counted(automation: Automation, position_id: PositionId | None) -> Iterator[bool]:
+    """Count a look while it lasts; yield whether it may be carried out at all.
+
+    Only to be called under the position's lock: a message that comes twice is counted once. While
+    Redis is away nothing is counted and every look may be carried out.
+    """
+    redis = redis_client()
+    reach, looks = _reach(redis), key(automation.pk, position_id)
+    began = cast("int", reach.call(lambda: _begin(redis, looks)) or 0)
+    poisoned = began > settings.TASK_DELIVERIES
+    if poisoned:
+        quarantine(automation, position_id, deliveries=began - 1)
+    try:
+        yield not poisoned
+    except _EXPECTED:
+        reach.call(lambda: redis.delete(looks))
+        raise
+    # Whatever else is raised, and a worker that is killed, leave the count as it is.
+    reach.call(lambda: redis.delete(looks))
+
+
+@cache
+def _reach(redis: Redis) -> Reach:  # noqa: ARG001 - one for each connection
+    return Reach("counting of looks")
+
+
+def _begin(redis: Redis, looks: str) -> int:
+    with redis.pipeline(transaction=False) as at_once:
+        at_once.incr(looks)
+        at_once.expire(looks, EXPIRES_S)
+        began, _ = at_once.execute()
+    return int(began)
+
+
+def quarantine(automation: Automation, position_id: PositionId | None, *, deliveries: int) -> None:
+    """Let nobody look any more, and tell the owner; a pair is quarantined once."""
+    why = (
+        f"{deliveries} looks in a row did not end: their worker was killed, or met a fault of ours;"
+        " the workers' logs say which"
+    )
+    now = timezone.now()
+    with transaction.atomic():
+        row, made = Quarantine.objects.get_or_create(
+            automation_id=automation.pk,
+            position_id=position_id or "",
+            defaults={"since": now, "deliveries": deliveries, "why": why},
+        )
+        if made:
+            journal.record(
+                automation,
+                journal.QUARANTINED,
+                message=f"nobody looks any more until a person releases it: {why}",
+                data={"deliveries": deliveries},
+                now=now,
+                position_id=row.position_id,
+            )
+    logger.error("quarantined", extra=_fields(automation, row.position_id) | {"why": why})
+
+
+def release(row: Quarantine, *, by: str) -> None:
+    """Let the automation look at the position again."""
+    automation = typed(row.automation)
+    with transaction.atomic():
+        row.delete()
+        journal.record(
+            automation,
+            journal.RELEASED,
+            message=f"{by} released it from quarantine",
+            data={"by": by},
+            now=timezone.now(),
+            position_id=row.position_id,
+        )
+    logger.warning("released", extra=_fields(automation, row.position_id) | {"by": by})
+
+
+def quarantined() -> set[tuple[int, str]]:
+    """Return automation and position of every pair, for those who weigh many at once."""
+    return set(Quarantine.objects.values_list("automation_id", "position_id"))
+
+
+def _fields(automation: Automation, position_id: str) -> dict[str, object]:
+    return {
+        "account": automation.account_id,
+        "account_name": automation.account.name,
+        "automation": automation.pk,
+        "position": position_id,
+    }
