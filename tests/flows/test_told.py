@@ -66,14 +66,15 @@ def test_the_guard_fires_and_a_mail_arrives(
     paper: Paper, position: Position, guard: MarginGuard
 ) -> None:
     paper.set_price(95_000)
-    with mail_server() as inbox:
-        variables = {"EMAIL_URL": inbox.url, "EMAIL_FROM": "hub@example.com"}
-        with program(*TWO_AT_A_TIME, paper=paper, **variables):
-            tasks.send(guard.pk, position.id, urgent=True)
-            wait_until(lambda: inbox.mails, within_s=60, what="the mail arrived")
-            wait_until(
-                lambda: Notification.objects.filter(state="sent").exists(), what="that is written down"
-            )
+    with (
+        mail_server() as inbox,
+        program(*TWO_AT_A_TIME, paper=paper, EMAIL_URL=inbox.url, EMAIL_FROM="hub@example.com"),
+    ):
+        tasks.send(guard.pk, position.id, urgent=True)
+        wait_until(lambda: inbox.mails, within_s=60, what="the mail arrived")
+        wait_until(
+            lambda: Notification.objects.filter(state="sent").exists(), what="that is written down"
+        )
 
     (mail,) = inbox.mails
     assert mail["To"] == "owner@example.com"
@@ -88,17 +89,18 @@ def test_while_a_mail_server_hangs_the_next_guard_fires(
     paper.set_price(95_000)
     second = MarginGuard.objects.create(account=guard.account, name="second")
     second.steps.create(threshold_percent=40, does=GuardStep.Does.ADD_FIXED, amount_sats=10_000)
-    with silent_server() as url:
-        variables = {"EMAIL_URL": url, "EMAIL_FROM": "hub@example.com"}
-        with program(*TWO_AT_A_TIME, paper=paper, **variables):
-            tasks.send(guard.pk, position.id, urgent=True)
-            waiting = Notification.objects.filter(attempts=1, state="waiting", error="")
-            wait_until(waiting.exists, within_s=60, what="the mail server is being asked")
+    with (
+        silent_server() as url,
+        program(*TWO_AT_A_TIME, paper=paper, EMAIL_URL=url, EMAIL_FROM="hub@example.com"),
+    ):
+        tasks.send(guard.pk, position.id, urgent=True)
+        waiting = Notification.objects.filter(attempts=1, state="waiting", error="")
+        wait_until(waiting.exists, within_s=60, what="the mail server is being asked")
 
-            tasks.send(second.pk, position.id, urgent=True)
+        tasks.send(second.pk, position.id, urgent=True)
 
-            wait_until(lambda: len(paper.effects(ADD_MARGIN)) == 2, what="the second guard acted")
-            assert not Notification.objects.exclude(state="waiting").exists()
+        wait_until(lambda: len(paper.effects(ADD_MARGIN)) == 2, what="the second guard acted")
+        assert not Notification.objects.exclude(state="waiting").exists()
 
 
 def looks(guard: MarginGuard, position: Position) -> int:
