@@ -245,6 +245,11 @@ class Due:
     """For an entry: an order of its that rests beyond its time, else None."""
 
 
+def _orders_due() -> Iterator[Due]:
+    for order in resting.expired(timezone.now()):
+        yield Due(automation_id=order.automation_id, position_id=PositionId(order.position_id))
+
+
 def due(kind: type[Kind]) -> Iterator[Due]:
     """Weigh every automation of a kind; yield what must be looked at, expired orders among it.
 
@@ -252,8 +257,7 @@ def due(kind: type[Kind]) -> Iterator[Due]:
     sweep; it holds up no other.
     """
     if kind is AutoEntry:
-        for order in resting.expired(timezone.now()):
-            yield Due(automation_id=order.automation_id, position_id=PositionId(order.position_id))
+        yield from _orders_due()
     acting = cast("Iterable[Kind]", kind.acting())
     quarantined = quarantine.quarantined()
     by_reading = attrgetter("account_id", "regime")
