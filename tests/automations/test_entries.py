@@ -269,7 +269,10 @@ def test_an_entry_refused_three_times_in_a_row_is_disarmed_and_that_is_said_once
 ) -> None:
     mine = entry(account, quantity=500_000, leverage=1)
 
-    assert refused(venue, mine, 4) == [*["rejected"] * 3, "disabled, or its account may not act"]
+    assert refused(venue, mine, 4) == [
+        *["rejected"] * 3,
+        "disabled, quarantined, or its account may not act",
+    ]
 
     assert not AutoEntry.objects.get().enabled
     assert events().count("auto_entry_disarmed") == 1

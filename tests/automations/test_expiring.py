@@ -240,7 +240,7 @@ def test_an_order_is_left_alone(client: Client, account: Account, spared: Callab
 
     assert sweep() == []
     word = services.act(mine.pk, order.position_id, SWEEP)["status"]  # type: ignore[arg-type]
-    assert word == "disabled, or its account may not act"
+    assert word == "disabled, quarantined, or its account may not act"
     assert orders(client, "isolated") == 1
     Installation.objects.update(switch="active")
 
