@@ -259,7 +259,7 @@ def _take_profit(position: Position, price: UsdPerBtc, config: ExitConfig, why: 
 
 def _stop_loss(position: Position, price: UsdPerBtc, config: ExitConfig, why: str) -> Decision:
     if isinstance(config.target, Trailing):
-        return _trailing(position, config.target, why)
+        return _trailing(position, price, config, why, distance=config.target.share)
     level = _target_price(position, price, config, away=-1)
     fits = level is not None and formulas.stoploss_fits(
         position.side, level, liquidation=position.liquidation, reference=price
@@ -268,18 +268,32 @@ def _stop_loss(position: Position, price: UsdPerBtc, config: ExitConfig, why: st
         return Hold(reason=f"{why}, but a stop at {level} is not between liquidation and the market")
     if level == position.stoploss:
         return Hold(reason=f"{why}, and the stop is at {level} already")
-    loosens = position.stoploss is not None and _is_beyond(position.side, position.stoploss, level)
-    if loosens and not config.may_loosen:
+    if _loosens(position, level, config):
         return Hold(reason=f"{why}, but a stop at {level} would loosen the one at {position.stoploss}")
     return SetStopLoss(position_id=position.id, price=level, why=why)
 
 
-def _trailing(position: Position, target: Trailing, why: str) -> Decision:
-    if position.trailing is not None and position.trailing <= target.share:
+def _trailing(
+    position: Position, price: UsdPerBtc, config: ExitConfig, why: str, *, distance: Fraction
+) -> Decision:
+    if position.trailing is not None and position.trailing <= distance:
         return Hold(
             reason=f"{why}, and the stop trails by {_percent(Fraction(position.trailing))} already"
         )
-    return SetTrailingStop(position_id=position.id, distance=target.share, why=why)
+    level = formulas.trailing_level(position.side, distance, price)
+    if _loosens(position, level, config):
+        return Hold(
+            reason=f"{why}, but a stop that begins to trail at {level}"
+            f" would loosen the one at {position.stoploss}"
+        )
+    return SetTrailingStop(position_id=position.id, distance=distance, why=why)
+
+
+def _loosens(position: Position, level: UsdPerBtc | None, config: ExitConfig) -> bool:
+    """Whether a stop at `level` would undo protection that nobody asked to undo."""
+    if config.may_loosen or position.stoploss is None:
+        return False
+    return level is None or _is_beyond(position.side, position.stoploss, level)
 
 
 def _target_price(

@@ -197,6 +197,15 @@ def test_moves_an_exit_to_where_it_was_told(
             "already", id="a stop trails closer",
         ),
         param(
+            running(stoploss=price(101_000)), update(Does.UPDATE_SL, Trailing(share=Fraction(1, 50))),
+            "loosen", id="a stop would begin to trail behind the one that is there",
+        ),
+        param(
+            running(stoploss=price(102_500), trailing=Decimal("0.03")),
+            update(Does.UPDATE_SL, Trailing(share=Fraction(1, 50))),
+            "loosen", id="a stop that trails by more has come nearer by now",
+        ),
+        param(
             running(), update(Does.UPDATE_TP, FromMarket(share=Fraction(10_000))),
             "not beyond", id="a take profit beyond all prices",
         ),
@@ -209,12 +218,13 @@ def test_holds_and_says_why(position: Position, config: ExitConfig, says: str) -
     assert says in decision.reason
 
 
-def test_a_stop_is_loosened_where_that_was_asked_for() -> None:
-    config = update(Does.UPDATE_SL, AtPrice(price=price(101_000)), may_loosen=True)
+@pytest.mark.parametrize("target", [AtPrice(price=price(101_000)), Trailing(share=Fraction(1, 50))])
+def test_a_stop_is_loosened_where_that_was_asked_for(target: Target) -> None:
+    config = update(Does.UPDATE_SL, target, may_loosen=True)
 
     decision = config.decide(running(stoploss=price(102_000)), price(103_000))
 
-    assert isinstance(decision, SetStopLoss)
+    assert isinstance(decision, SetStopLoss | SetTrailingStop)
 
 
 @pytest.mark.parametrize(
