@@ -15,15 +15,18 @@ class Verdict(StrEnum):
     """Somebody else changed the position meanwhile."""
 
 
-def of_presence(*, found: bool, may_arrive: bool) -> Verdict:
+def of_presence(*, found: bool, may_arrive: bool, untouched: bool = True) -> Verdict:
     """Judge a write that leaves something to be found, and nothing where it did not happen.
 
     A position that no longer runs after a close, an order under our label, a transfer of the amount,
-    an exit at the wanted level.
+    an exit at the wanted level. `untouched` says whether what it would have changed is as it was
+    before: where it is neither, somebody else may have changed it afterwards.
     """
     if found:
         return Verdict.HAPPENED
-    return Verdict.OPEN if may_arrive else Verdict.DID_NOT
+    if may_arrive:
+        return Verdict.OPEN
+    return Verdict.DID_NOT if untouched else Verdict.CANNOT_BE_TOLD
 
 
 def of_added_margin(

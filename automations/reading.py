@@ -74,6 +74,7 @@ def described(position: Position, quote: Quote) -> dict[str, Any]:
         "entry": plain(position.entry),
         "fundingFees": position.funding_fees,
         "stoploss": None if position.stoploss is None else plain(position.stoploss),
+        "trailing": None if position.trailing is None else plain(position.trailing),
         "takeprofit": None if position.takeprofit is None else plain(position.takeprofit),
     }
 
@@ -87,9 +88,9 @@ def told(balance: Balance | None) -> dict[str, Any]:
     }
 
 
-def plain(price: Decimal) -> str:
-    """Return one text for one price, however many zeros it came with."""
-    return f"{price.normalize():f}"
+def plain(number: Decimal) -> str:
+    """Return one text for one number, however many zeros it came with."""
+    return f"{number.normalize():f}"
 
 
 def _six_places(value: Any) -> Decimal:

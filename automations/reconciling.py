@@ -233,12 +233,30 @@ def _judge_exit(execution: Execution, shown: _Shown, *, may_arrive: bool) -> Ver
         return Verdict.CANNOT_BE_TOLD
     match execution.does:
         case _DOES.SET_STOPLOSS:
-            found = shown.stoploss == execution.level
+            found, untouched = shown.stoploss == execution.level, _stop_is_as_before(execution, shown)
         case _DOES.SET_TAKEPROFIT:
             found = shown.takeprofit == execution.level
+            untouched = _said(shown.takeprofit) == execution.before["takeprofit"]
         case _:
-            found = shown.trailing == execution.distance
-    return proof.of_presence(found=found, may_arrive=may_arrive)
+            found, untouched = (
+                shown.trailing == execution.distance,
+                _stop_is_as_before(execution, shown),
+            )
+    return proof.of_presence(found=found, may_arrive=may_arrive, untouched=untouched)
+
+
+def _stop_is_as_before(execution: Execution, shown: _Shown) -> bool:
+    """Whether nobody set a stop since; one that trails moves by itself."""
+    trailed: str | None = execution.before.get("trailing")
+    stop: str | None = execution.before["stoploss"]
+    if trailed is not None or shown.trailing is not None:
+        return _said(shown.trailing) == trailed
+    return _said(shown.stoploss) == stop
+
+
+def _said(number: Decimal | None) -> str | None:
+    """Return a number as the record has it."""
+    return None if number is None else plain(number)
 
 
 def _judge_cross(execution: Execution, client: Client, *, may_arrive: bool) -> Verdict:
@@ -255,7 +273,8 @@ def _judge_cross(execution: Execution, client: Client, *, may_arrive: bool) -> V
             may_arrive=may_arrive,
         )
     if execution.does == _DOES.CLOSE_POSITION:
-        return proof.of_presence(found=position is None, may_arrive=may_arrive)
+        untouched = position is not None and _is_as_before(position, execution)
+        return proof.of_presence(found=position is None, may_arrive=may_arrive, untouched=untouched)
     orders = chain(client.rest.cross.open_orders(), client.rest.cross.filled_orders(since))
     found = _labelled(execution, ((order.client_id, str(order.id)) for order in orders))
     return proof.of_presence(found=found, may_arrive=may_arrive)

@@ -21,6 +21,7 @@ from exchange.position import Position, PositionId
 _ACTED: Final = frozenset(
     {Execution.State.CONFIRMED, Execution.State.QUARANTINED, Execution.State.SHADOW}
 )
+_SET: Final = frozenset({Execution.State.CONFIRMED, Execution.State.QUARANTINED})
 _SETS_AN_EXIT: Final = [
     Execution.Does.SET_STOPLOSS, Execution.Does.SET_TRAILING, Execution.Does.SET_TAKEPROFIT,
 ]  # fmt: skip
@@ -97,9 +98,12 @@ def _spent_steps(guard: MarginGuard) -> dict[PositionId, Memory]:
 
 
 def _own_exits(automation: TakeProfitStopLoss) -> dict[PositionId, Memory]:
-    """Return the exits that the automation set last: another one found there was set by hand."""
+    """Return the exits that the automation set last: another one found there was set by hand.
+
+    Also where that could not be told: then it was another hand that made it so.
+    """
     rows = Execution.objects.filter(
-        automation=automation, does__in=_SETS_AN_EXIT, state=Execution.State.CONFIRMED
+        automation=automation, does__in=_SETS_AN_EXIT, state__in=_SET
     ).order_by("id")
     found: dict[PositionId, Memory] = {}
     for row in rows:

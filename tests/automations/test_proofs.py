@@ -16,7 +16,7 @@ from exchange.client import Client
 from exchange.cross import NewCrossOrder
 from exchange.formulas import Side
 from exchange.money import Sats, Usd, UsdPerBtc
-from exchange.position import Position
+from exchange.position import Position, PositionId
 from exchange.simulator.running import Simulator
 from tests.automations.acting import (
     ADD_MARGIN,
@@ -239,19 +239,79 @@ def test_an_exit_on_a_trade_that_is_closed_by_now_cannot_be_told(
     assert settled.state == "quarantined"
 
 
-def test_a_stop_that_another_hand_set_there_is_not_ours_twice(
+@pytest.mark.parametrize("answer", [pytest.param(LOST, id="set"), pytest.param(NEVER, id="not set")])
+@pytest.mark.parametrize(
+    ("fields", "touch"),
+    [
+        pytest.param(
+            {"does": "close_sl", "when": "loss"},
+            lambda client, trade: client.set_stoploss(trade, UsdPerBtc(Decimal(99_000))),
+            id="another stop",
+        ),
+        pytest.param(
+            {"does": "close_sl", "when": "loss"},
+            lambda client, trade: client.set_stoploss(trade, None, trailing=Decimal("0.02")),
+            id="a stop that trails",
+        ),
+        pytest.param(
+            {"does": "close_tp", "when": "profit"},
+            lambda client, trade: client.set_takeprofit(trade, UsdPerBtc(Decimal(110_000))),
+            id="another take profit",
+        ),
+    ],
+)
+def test_an_exit_that_another_hand_set_meanwhile_cannot_be_told_and_stays(
+    venue: Simulator,
+    client: Client,
+    account: Account,
+    long: Position,
+    *,
+    answer: dict[str, Any],
+    fields: dict[str, Any],
+    touch: Callable[[Client, PositionId], object],
+) -> None:
+    mine = exits(account, **fields)
+    venue.fault(**answer, method="PUT")
+    assert look(mine, long) == "unknown"
+    touch(client, long.id)
+    long_ago()
+
+    (settled,) = reconciling.settle_all()
+
+    assert settled.state == "quarantined"
+    assert "changed by hand" in look(mine, long)
+
+
+def test_a_stop_that_trailed_on_meanwhile_was_touched_by_nobody(
     venue: Simulator, client: Client, account: Account, long: Position
 ) -> None:
-    mine = exits(account, does="close_sl", when="loss")
+    client.set_stoploss(long.id, None, trailing=Decimal("0.05"))
+    mine = exits(account, does="update_sl", level="trailing", distance_percent=2)
+    move(venue, 103_000)
     venue.fault(**NEVER, path=STOPLOSS)
     look(mine, long)
-    client.set_stoploss(long.id, UsdPerBtc(Decimal(99_000)))
+    move(venue, 104_000)
     long_ago()
 
     (settled,) = reconciling.settle_all()
 
     assert settled.state == "not_applied"
-    assert "has not reached" in look(mine, long), "the owner's stop acts earlier"
+
+
+def test_a_close_of_the_cross_position_that_another_hand_opened_anew_cannot_be_told(
+    venue: Simulator, client: Client, guard: MarginGuard
+) -> None:
+    before = open_cross(client)
+    guarding(guard, "cross", does="close_position")
+    move(venue, 80_000)
+    venue.fault(**LOST, path=CROSS_CLOSE)
+    look(guard, before)
+    client.rest.cross.order(NewCrossOrder(side=Side.SELL, quantity=Usd(200)))
+    long_ago()
+
+    (settled,) = reconciling.settle_all()
+
+    assert settled.state == "quarantined"
 
 
 @pytest.mark.parametrize("old", STATE)
