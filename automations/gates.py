@@ -139,6 +139,8 @@ def command_rate(request: Request) -> Verdict:
     minute = Execution.objects.filter(
         account=request.account, decided_at__gt=request.now - timedelta(minutes=1)
     ).exclude(does=Execution.Does.NOTIFY)
+    # What other shadows would have done takes nobody's turn.
+    minute = minute.exclude(~Q(automation=request.automation), state=Execution.State.SHADOW)
     if minute.as_seen_by(request.automation).count() < request.account.commands_per_minute:
         return None
     return request.refuse("command_rate", "the account acted too often within a minute")

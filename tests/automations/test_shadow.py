@@ -97,6 +97,21 @@ def test_a_shadow_leaves_the_accounts_budget_and_rate_to_those_who_act(
     assert [look(guard, long), look(acting, long)] == ["shadow", "confirmed"]
 
 
+def test_shadows_take_no_turn_from_each_other(
+    venue: Simulator, long: Position, guard: MarginGuard, account: Account
+) -> None:
+    Account.objects.update(commands_per_minute=1)
+    other = MarginGuard.objects.create(account=account, name="other", shadow=True)
+    other.steps.create(threshold_percent=50, does="close_position")
+    move(venue, 95_000)
+
+    words = [look(guard, long), look(other, long)]
+    rest_until_ready(guard)
+
+    assert words == ["shadow", "shadow"]
+    assert look(guard, long) == "command_rate", "its own count, as they would live"
+
+
 @pytest.mark.parametrize("switch", ["halted", "reduce_only"])
 def test_the_gates_are_the_same(
     venue: Simulator, long: Position, guard: MarginGuard, switch: str
