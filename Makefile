@@ -41,6 +41,10 @@ smoke: .venv/runtime ## start the stack on free ports, see a guard save a positi
 test: .venv/development ## run the whole test suite
 	@$(BIN)/python -m pytest -n 4 $(ARGS)
 
+.PHONY: stateful
+stateful: .venv/development ## tell the platform EXAMPLES random stories (100), each step checked; SEED repeats them
+	@STATEFUL_EXAMPLES='$(or $(EXAMPLES),100)' STATEFUL_SEED='$(SEED)' $(BIN)/python -m pytest tests/stateful $(ARGS)
+
 .PHONY: check
 check: .venv/development ## format, lint, types, layers, migrations, tests and coverage: what CI runs
 	@$(BIN)/python -m tests.check
