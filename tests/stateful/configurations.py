@@ -76,7 +76,7 @@ def _steps(draw: st.DrawFn, metric: str) -> tuple[Mapping[str, Any], ...]:
 
 
 @st.composite
-def _guards(draw: st.DrawFn) -> Configured:
+def guards(draw: st.DrawFn) -> Configured:
     metric = draw(st.sampled_from(list(_RUNGS)))
     fields = {
         "metric": metric,
@@ -108,7 +108,7 @@ _EXITS: Final[tuple[dict[str, Any], ...]] = (
 
 
 @st.composite
-def _exits(draw: st.DrawFn) -> Configured:
+def exits(draw: st.DrawFn) -> Configured:
     fields = {
         **draw(st.sampled_from(_EXITS)),
         "trigger_pnl_percentage": draw(st.sampled_from([10, 20])),
@@ -139,4 +139,4 @@ def _entries(draw: st.DrawFn) -> Configured:
     return Configured(kind=AutoEntry, fields=fields)
 
 
-configurations: Final = st.one_of(_guards(), _guards(), _exits(), _exits(), _entries())
+configurations: Final = st.one_of(guards(), guards(), exits(), exits(), _entries())

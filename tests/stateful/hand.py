@@ -57,6 +57,11 @@ def sets_a_stop(person: Person, trade: str) -> Any:
     return _sets(person, trade, "stoploss", Decimal(2) / 3)
 
 
+def sets_a_close_stop(person: Person, trade: str) -> Any:
+    """Set a stop an eighth of the way to liquidation."""
+    return _sets(person, trade, "stoploss", Decimal(1) / 8)
+
+
 def sets_a_profit(person: Person, trade: str) -> Any:
     """Set a take profit as far off as liquidation, on the other side."""
     return _sets(person, trade, "takeprofit", Decimal(-1))
@@ -84,8 +89,8 @@ def leaves_next_to_nothing(person: Person, _trade: str) -> Any:
 
 
 TOUCHES: Final[tuple[Touch, ...]] = (
-    closes, tops_up, takes_out, sets_a_stop, sets_a_profit, takes_the_stop_away, turns,
-    leaves_next_to_nothing,
+    closes, tops_up, takes_out, sets_a_stop, sets_a_close_stop, sets_a_profit, takes_the_stop_away,
+    turns, leaves_next_to_nothing,
 )  # fmt: skip
 
 

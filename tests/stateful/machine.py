@@ -12,7 +12,7 @@ from accounts.gateway import client_for, live_view, redis_client
 from accounts.models import Account, Installation
 from accounts.switch import Switch
 from automations import reconciling, tasks
-from automations.models import AutoEntry, Automation, Execution, MarginGuard
+from automations.models import AutoEntry, Automation, Execution, MarginGuard, TakeProfitStopLoss
 from automations.models.kinds import Kind, find
 from automations.reading import read
 from automations.remembering import memory_of
@@ -23,19 +23,20 @@ from exchange.money import UsdPerBtc
 from exchange.position import CROSS, PositionId, PositionsSnapshot, Regime
 from tests.automations.queues import waiting
 from tests.stateful import hand
-from tests.stateful.configurations import REST_S, Configured, configurations
+from tests.stateful.configurations import REST_S, Configured, configurations, exits, guards
 from tests.stateful.looking import look, look_at_once
 from tests.stateful.properties import ALWAYS
 from tests.stateful.stage import DATA_MAX_AGE_S, Look, Person, Stage
-from tests.stateful.trouble import NONE, Trouble, troubles
+from tests.stateful.trouble import NONE, Trouble, lost_answers, troubles
 
 _any = st.integers(min_value=0, max_value=59)
 """Chooses one of however many there are."""
 _MINUTES: Final = timedelta(seconds=2 * REST_S)
 _LONG_AGO: Final = timedelta(seconds=2 * DATA_MAX_AGE_S)
+_STOPS: Final = (hand.sets_a_close_stop, hand.sets_a_stop, hand.takes_the_stop_away)
 _limits = st.fixed_dictionaries(
     {
-        "reserve_sats": st.sampled_from([0, 600_000]),
+        "reserve_sats": st.sampled_from([0, 840_000]),
         "budget_per_day_sats": st.sampled_from([None, 60_000, 250_000]),
         "commands_per_minute": st.sampled_from([60, 4]),
     }
@@ -60,19 +61,27 @@ class Platform(RuleBasedStateMachine):
 
     @initialize(
         limits=st.tuples(_limits, _limits, _limits),
-        configured=st.lists(st.tuples(_any, configurations), min_size=4, max_size=8),
+        some=st.lists(st.tuples(_any, configurations), min_size=2, max_size=6),
+        guarded=st.tuples(guards(), guards()),
+        exited=st.tuples(exits(), exits(), exits()),
     )
     def people_join(
-        self, limits: tuple[dict[str, Any], ...], configured: list[tuple[int, Configured]]
+        self,
+        limits: tuple[dict[str, Any], ...],
+        some: list[tuple[int, Configured]],
+        guarded: tuple[Configured, ...],
+        exited: tuple[Configured, ...],
     ) -> None:
+        """Begin with a long, a short and a cross position each; one has guards, another exits."""
         for each in limits:
             person = self.stage.join(**each)
             hand.opens(person, side="buy", quantity=500, leverage=10)
             hand.opens(person, side="sell", quantity=500, leverage=10)
             hand.deposits(person, 40_000)
             hand.orders_cross(person, side="buy", quantity=300)
-        for who, each_configured in configured:
-            self.someone_configures(who, each_configured)
+        configured = [*some, *((0, each) for each in guarded), *((1, each) for each in exited)]
+        for who, what in configured:
+            self.someone_configures(who, what)
 
     @rule(who=_any, configured=configurations)
     def someone_configures(self, who: int, configured: Configured) -> None:
@@ -109,11 +118,6 @@ class Platform(RuleBasedStateMachine):
         price = int(self.stage.venue.price()) * (100 + percent) // 100
         self._price(UsdPerBtc(Decimal(min(max(price, 20_000), 400_000))), heard=heard)
 
-    @rule()
-    def funding_is_settled(self) -> None:
-        self.stage.venue.settle_funding()
-        self.stage.everything_changed()
-
     @rule(which=_any, where=_any, trouble=troubles, heard=st.booleans())
     def a_level_is_reached(self, which: int, where: int, trouble: Trouble, *, heard: bool) -> None:
         self._look(which, where, trouble, aimed=True, heard=heard)
@@ -144,6 +148,23 @@ class Platform(RuleBasedStateMachine):
         guards = list(MarginGuard.objects.order_by("id"))
         for each in (trouble, NONE, NONE, NONE) if guards else ():
             self._look_with(guards[which % len(guards)], where, each, aimed=True, heard=False)
+            self.everything_holds()
+            self.stage.later(_MINUTES)
+
+    @rule(which=_any, where=_any, trouble=lost_answers)
+    def an_answer_is_lost_and_settled_later(self, which: int, where: int, trouble: Trouble) -> None:
+        self._look(which, where, trouble, aimed=True, heard=False)
+        self.everything_holds()
+        self.what_was_left_open_is_settled_later()
+
+    @rule(which=_any, other=_any, where=_any, touch=st.sampled_from(_STOPS))
+    def exits_are_moved(self, which: int, other: int, where: int, touch: hand.Touch) -> None:
+        moving = list(TakeProfitStopLoss.objects.order_by("id"))
+        for number in (which, other) if moving else ():
+            automation = moving[number % len(moving)]
+            person = self.stage.person_with(automation.account_id)
+            touch(person, str(self._position_for(automation, person, where)))
+            self._look_with(automation, where, NONE, aimed=True, heard=False)
             self.everything_holds()
             self.stage.later(_MINUTES)
 
@@ -183,13 +204,18 @@ class Platform(RuleBasedStateMachine):
             person = self.stage.person_with(_account_of(automation_id))
             look(self.stage, automation_id, position_id, person=person, trouble=NONE)
 
-    @rule(by=st.sampled_from([_MINUTES, _MINUTES, timedelta(hours=25)]))
-    def time_passes(self, by: timedelta) -> None:
-        self.stage.later(by)
-
-    @rule()
-    def beat_reconciles(self) -> None:
-        tasks.reconcile()
+    @rule(what=st.sampled_from(["minutes", "a day", "funding", "reconcile"]))
+    def time_passes(self, what: str) -> None:
+        match what:
+            case "minutes":
+                self.stage.later(_MINUTES)
+            case "a day":
+                self.stage.later(timedelta(hours=25))
+            case "funding":
+                self.stage.venue.settle_funding()
+                self.stage.everything_changed()
+            case _:
+                tasks.reconcile()
 
     @rule()
     def what_was_left_open_is_settled_later(self) -> None:
@@ -231,17 +257,21 @@ class Platform(RuleBasedStateMachine):
             change = {"enabled": True} if does == "enable" else {"shadow": does == "shadow"}
             Automation.objects.filter(pk=automation.pk).update(**change)
 
-    @rule(who=_any, percent=st.sampled_from([None, -9, 9]))
-    def the_live_view_is_lost(self, who: int, percent: int | None) -> None:
-        """Redis is flushed; or the stream froze long ago and left a wrong price, and no positions."""
+    @rule()
+    def redis_is_flushed(self) -> None:
         redis_client().flushdb()
-        if percent is None:
-            return
+
+    @rule(which=_any, where=_any, percent=st.sampled_from([-9, 9]))
+    def a_worker_looks_while_the_stream_is_frozen(self, which: int, where: int, percent: int) -> None:
+        """What it left in the live view is a price that is wrong by now, and no positions."""
         at = datetime.now(UTC) - _LONG_AGO
         price = UsdPerBtc(Decimal(int(self.stage.venue.price()) * (100 + percent) // 100))
+        redis_client().flushdb()
         live_view().put_price(Network.PAPER, _quote(price, at))
-        nothing = PositionsSnapshot(positions=(), at=at, source=Source.STREAM)
-        live_view().put_positions(self._person(who).account.pk, nothing)
+        for person in self.stage.people:
+            nothing = PositionsSnapshot(positions=(), at=at, source=Source.STREAM)
+            live_view().put_positions(person.account.pk, nothing)
+        self._look(which, where, NONE, aimed=False, heard=False)
 
     @invariant()
     def everything_holds(self) -> None:

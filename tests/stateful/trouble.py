@@ -32,6 +32,8 @@ class Trouble:
     """A touch of the owner's hand, a `crash`, the name of a switch thrown, or the worker's `death`."""
     nth: int = 1
     forwards: bool = True
+    answers: bool = True
+    """Whether, of a write, the request arrives at the exchange, and its answer here."""
     shut: bool = False
     """Whether the exchange refuses connections."""
 
@@ -49,7 +51,7 @@ class Trouble:
         if self.on is None or (by_hand and position_id is None):
             return None
         does = partial(_happens, stage, person, self.by, position_id, _backend())
-        return Ambush(on=self.on, does=does, nth=self.nth, forwards=self.forwards)
+        return Ambush(on=self.on, does=does, nth=self.nth, forwards=self.forwards, answers=self.answers)
 
     @contextmanager
     def reigns(self, stage: Stage, person: Person) -> Iterator[None]:
@@ -76,6 +78,8 @@ def _happens(
     stage: Stage, person: Person, by: str | None, position_id: PositionId | None, backend: int
 ) -> None:
     match by:
+        case None:
+            pass
         case "death":
             stage.committed.execute("SELECT pg_terminate_backend(%s)", backend)
         case "halted" | "reduce_only":
@@ -133,6 +137,17 @@ _AMBUSHES: Final = (
     Trouble(shut=True),
 )
 NONE: Final = Trouble()
+
+lost_answers: Final = st.sampled_from(
+    [
+        Trouble(on="write", answers=False),
+        Trouble(on="write", answers=False),
+        Trouble(on="write", answers=False, nth=2),
+        Trouble(on="write", forwards=False),
+        *(each for each in _AMBUSHES if each.by == "death"),
+    ]
+)
+"""After these nobody here knows what happened."""
 
 troubles: Final = st.one_of(
     st.just(NONE), st.just(NONE), _write_faults(), _write_faults(), _read_faults(),

@@ -101,6 +101,8 @@ class Ambush:
     nth: int = 1
     forwards: bool = True
     """Whether a write still reaches the exchange."""
+    answers: bool = True
+    """Whether its answer still reaches us."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -195,6 +197,8 @@ class Witness:
         )
         if springs:
             self._spring()
+            assert self.ambush is not None
+            response = response if self.ambush.answers else None
         return response, content
 
     def _springs(self, on: str) -> bool:
