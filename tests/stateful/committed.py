@@ -28,6 +28,8 @@ _MEANS: Final = {
     ("POST", f"{CROSS}/order"): (
         "does IN ('open_position', 'reduce_position') AND regime = 'cross' AND client_id = %(clientId)s"
     ),
+    ("POST", f"{ISOLATED}/cancel"): "does = 'cancel_order' AND position_id = %(id)s",
+    ("POST", f"{CROSS}/order/cancel"): "does = 'cancel_order' AND position_id = %(id)s",
     ("POST", f"{CROSS}/deposit"): (
         "does = 'add_margin' AND position_id = 'cross' AND amount_sats = %(amount)s"
     ),

@@ -115,7 +115,8 @@ def decision_in(intended: JournalEntry | None) -> dict[str, Any] | None:
     """Return what was decided and on what, without what tells one execution from another."""
     if intended is None:
         return None
-    differing = {"executionId", "after"}
+    # A shadow spends nothing, so it asks for the balance only where a reserve depends on it.
+    differing = {"executionId", "after", "balance", "balanceAt", "balanceSource"}
     told = {name: value for name, value in intended.data.items() if name not in differing}
     return {**told, "why": intended.message}
 

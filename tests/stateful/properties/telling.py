@@ -17,6 +17,11 @@ _REFUSALS = frozenset(
     }
 )  # fmt: skip
 _STATE = Execution.State
+_LEFT_FLAT = [
+    ["intended", "executed", "reconciled"], ["intended", "executed", "read_back", "reconciled"],
+    ["intended", "executed", "held"], ["intended", "executed", "read_back", "held"],
+]  # fmt: skip
+"""Of a close whose rest was not opened again."""
 _TOLD = {
     _STATE.INTENDED: [["intended"]],
     _STATE.SENT: [["intended"]],
@@ -24,6 +29,7 @@ _TOLD = {
     _STATE.CONFIRMED: [
         ["intended", "executed"], ["intended", "executed", "read_back"],
         ["intended", "reconciled"], ["intended", "unknown", "reconciled"],
+        *_LEFT_FLAT,
     ],
     _STATE.REJECTED: [["intended", "rejected"]],
     _STATE.NOT_SENT: [["intended", "not_sent"]],
