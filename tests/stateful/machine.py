@@ -185,20 +185,25 @@ class Platform(RuleBasedStateMachine):
         look_at_once(self.stage, automation.pk, position_id, person=person, times=times)
 
     @rule(
-        ill=st.one_of(st.none(), _any),
+        ill=_any,
+        which=_any,
+        where=_any,
         status=st.sampled_from([400, 400, 400, 504]),
         twice=st.booleans(),
     )
-    def beat_sweeps(self, ill: int | None, status: int, *, twice: bool) -> None:
-        """Sweep all kinds, with the exchange out of order for one account; then let workers look."""
+    def beat_sweeps(self, ill: int, which: int, where: int, status: int, *, twice: bool) -> None:
+        """Sweep with the exchange out of order for one account, then anew; then let workers look."""
+        automation = self._automation(which)
+        if automation is None:
+            return
+        patient = self._person(ill)
+        to_act_for = self.stage.person_with(automation.account_id)
+        position_id = self._position_for(automation, to_act_for, where)
+        self._aim(automation, position_id, where, heard=False)
         redis_client().flushdb()
-        if ill is not None:
-            person = self._person(ill)
-            self.stage.venue.fault("status", status=status, account=person.key, next=1000)
-            self._sweep(person.account.pk)
-            self.stage.venue.clear_faults()
-        else:
-            self._sweep(None)
+        self.stage.venue.fault("status", status=status, account=patient.key, next=1000)
+        self._sweep(patient.account.pk)
+        self.stage.venue.clear_faults()
         messages = self._sweep(None)
         for automation_id, position_id in messages * (1 + twice):
             person = self.stage.person_with(_account_of(automation_id))
