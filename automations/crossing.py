@@ -50,10 +50,36 @@ class TickCell:
         return taken
 
 
+class Departures:
+    """Crossed triggers on their way to the queue: a broker that blocks holds back no price.
+
+    What saves a position from liquidation leaves before anything else. A trigger that fires again
+    while it still waits leaves once, with its newest tick; so no more can wait than is armed.
+    """
+
+    def __init__(self) -> None:
+        self._filled = threading.Condition()
+        self._waiting: tuple[dict[Trigger, Quote], dict[Trigger, Quote]] = ({}, {})
+
+    def put(self, trigger: Trigger, tick: Quote) -> None:
+        with self._filled:
+            self._waiting[not trigger.urgent][trigger] = tick
+            self._filled.notify()
+
+    def take(self, *, timeout_s: float) -> tuple[Trigger, Quote] | None:
+        """Return the next to leave, the oldest first; None when there was none in time."""
+        with self._filled:
+            self._filled.wait_for(lambda: any(self._waiting), timeout_s)
+            for waiting in filter(None, self._waiting):
+                trigger = next(iter(waiting))
+                return trigger, waiting.pop(trigger)
+        return None
+
+
 class Crossing:
     """A trigger book that several threads may use: one weighs ticks, others arm.
 
-    `fire` sends one crossed trigger with its tick on its way; it must raise where it could not.
+    `fire` takes one crossed trigger with its tick.
     """
 
     def __init__(self, fire: Callable[[Trigger, Quote], None]) -> None:
@@ -66,8 +92,9 @@ class Crossing:
 
     def arm(self, account_id: int, triggers: Iterable[Trigger]) -> None:
         """Replace everything armed for one account."""
+        armed = list(triggers)  # computed here, so that no tick waits for it
         with self._lock:
-            self._book.arm(account_id, triggers)
+            self._book.arm(account_id, armed)
 
     def disarm(self, account_id: int) -> None:
         with self._lock:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from automations.crossing import Crossing, TickCell
+from automations.crossing import Crossing, Departures, TickCell
 from automations.triggers import Trigger
 from exchange.admission import Admission
 from exchange.config import PRIVATE_TIMEOUTS, Endpoints, Network
@@ -33,7 +33,7 @@ class Market:
 
     Args:
         admission: asked before the socket is dialled.
-        fire: sends a crossed trigger on its way.
+        fire: sends a crossed trigger on its way; it may take its time, and prices go on meanwhile.
         silence_s: without a price for this long the stream counts as silent.
     """
 
@@ -50,7 +50,9 @@ class Market:
         silence_s: float,
     ) -> None:
         self.network = network
-        self.crossing = Crossing(fire)
+        self._departures = Departures()
+        self._fire = fire
+        self.crossing = Crossing(self._departures.put)
         self._rest = rest
         self._live = live
         self._silence_s = silence_s
@@ -73,16 +75,21 @@ class Market:
             server_clock=server_clock,
             name=f"prices {network}",
         )
-        self._looking = threading.Thread(target=self._look, name=f"triggers {network}", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._look, name=f"triggers {network}", daemon=True),
+            threading.Thread(target=self._send, name=f"departures {network}", daemon=True),
+        ]
 
     def start(self) -> None:
-        self._looking.start()
+        for thread in self._threads:
+            thread.start()
         self._session.start()
 
     def stop(self) -> None:
         self._stopping.set()
         self._session.stop()
-        self._looking.join(5)
+        for thread in self._threads:
+            thread.join(2)
 
     @property
     def state(self) -> State:
@@ -143,6 +150,12 @@ class Market:
             # The price goes first: whoever is called by a trigger must find it.
             self._live.put_price(self.network, ticks.newest)
             self.crossing.look(ticks)
+
+    def _send(self) -> None:
+        while not self._stopping.is_set():
+            departure = self._departures.take(timeout_s=0.5)
+            if departure is not None:
+                self._fire(*departure)
 
     def _moved(self, state: State, why: str) -> None:
         logger.info("price session moved", extra={"network": self.network, "state": state, "why": why})

@@ -1,12 +1,14 @@
 """The way of a tick: nothing lost between two looks, and each trigger fired with what reached it."""
 
 import threading
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 
-from automations.crossing import Crossing, Range, TickCell
+from automations.crossing import Crossing, Departures, Range, TickCell
 from automations.triggers import Direction, Trigger
 from exchange.market import Quote, Source
 from exchange.money import UsdPerBtc
@@ -86,6 +88,26 @@ def test_no_tick_is_lost_between_a_writer_and_a_reader() -> None:
         covered = [each.price for each in ticks[seen : taken.newest.time_ms + 1]]
         assert (taken.lowest.price, taken.highest.price) == (min(covered), max(covered))
         seen = taken.newest.time_ms + 1
+
+
+def test_what_is_urgent_leaves_first_and_the_rest_in_its_order() -> None:
+    departures = Departures()
+    for account in (1, 2):
+        departures.put(trigger(95, account=account), tick(90))
+    departures.put(replace(trigger(95, account=3), urgent=True), tick(90))
+
+    left = [departures.take(timeout_s=0) for _ in range(4)]
+
+    assert [each and each[0].account_id for each in left] == [3, 1, 2, None]
+
+
+def test_a_trigger_that_fires_again_before_it_left_leaves_once() -> None:
+    departures = Departures()
+    for price in (90, 89):
+        departures.put(trigger(95), tick(price))
+
+    assert departures.take(timeout_s=0) == (trigger(95), tick(89))
+    assert departures.take(timeout_s=0) is None
 
 
 Fired = list[tuple[Trigger, Quote]]
@@ -176,3 +198,16 @@ def test_one_may_arm_while_another_looks(crossing: Crossing, fired: Fired) -> No
         thread.join(5)
 
     assert sorted(trigger.account_id for trigger, _ in fired) == list(accounts)
+
+
+def test_a_slow_reckoning_of_levels_holds_back_no_tick(crossing: Crossing, fired: Fired) -> None:
+    crossing.arm(1, [trigger(95)])
+
+    def slowly() -> Iterator[Trigger]:
+        assert crossing.look(between(90, 90)) == 1
+        yield trigger(95, account=2)
+
+    crossing.arm(2, slowly())
+
+    assert [trigger.account_id for trigger, _ in fired] == [1]
+    assert len(crossing) == 1

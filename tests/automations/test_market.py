@@ -5,6 +5,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -208,7 +209,8 @@ def test_the_price_never_goes_back_in_time(
     for _ in range(3):
         market.poll_if_silent()
 
-    wait_until(lambda: len(market.crossing) == (not counts), what="the last one is seen")
+    wait_until(lambda: len(fired) == 1 + counts, what="the last one is seen")
+    assert len(market.crossing) == (not counts)
     assert sorted(tick.price for _, tick in fired) == ([90_000, 99_000] if counts else [99_000])
 
 
@@ -254,6 +256,36 @@ def test_a_crossed_trigger_finds_its_price_in_the_live_view(venue: Simulator, ma
     assert found[0].price == 94_000
 
 
+def test_a_queue_that_blocks_delays_neither_prices_nor_what_is_armed_meanwhile(
+    venue: Simulator, market_at: Open
+) -> None:
+    go_on, begun = threading.Event(), threading.Event()
+    fired: list[int] = []
+
+    def slowly(trigger: Trigger, _tick: Quote) -> None:
+        begun.set()
+        go_on.wait(30)
+        fired.append(trigger.account_id)
+
+    market = live(market_at(endpoints_of(venue), fire=slowly))
+    market.crossing.arm(1, [trigger(95_000)])
+    venue.set_price(94_000)
+    assert begun.wait(20)
+
+    for price in (93_000, 92_000):
+        venue.set_price(price)
+        assert wait_for_price(price).source is Source.STREAM
+    market.crossing.arm(2, [trigger(91_500, account=2)])
+    market.crossing.arm(3, [replace(trigger(91_000, account=3), urgent=True)])
+    venue.set_price(91_000)
+    wait_for_price(91_000)
+    wait_until(lambda: len(market.crossing) == 0, what="both are on their way")
+    assert fired == []
+    go_on.set()
+
+    wait_until(lambda: fired == [1, 3, 2], what="all have left, the urgent one first")
+
+
 def test_a_stopped_market_is_closed_and_its_threads_are_gone(venue: Simulator, market_at: Open) -> None:
     market = live(market_at(endpoints_of(venue)))
 
@@ -261,4 +293,4 @@ def test_a_stopped_market_is_closed_and_its_threads_are_gone(venue: Simulator, m
 
     assert market.state is State.CLOSED
     names = {thread.name for thread in threading.enumerate()}
-    assert not names & {"prices paper", "triggers paper"}
+    assert not names & {"prices paper", "triggers paper", "departures paper"}
