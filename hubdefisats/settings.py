@@ -123,6 +123,18 @@ STREAM_AUTHENTICATIONS_PER_MINUTE = env.integer(
     "STREAM_AUTHENTICATIONS_PER_MINUTE", default=20, least=1
 )
 
+STREAM_ROUND_MS = env.integer("STREAM_ROUND_MS", default=500, least=10)
+"""A stream process looks this often for what changed in the database."""
+STREAM_RECHECK_S = env.integer("STREAM_RECHECK_S", default=300, least=1)
+"""It reads everything anew this often, beside what it is told of."""
+STREAM_LEASE_S = env.integer("STREAM_LEASE_S", default=6, least=1)
+"""The accounts of a stream process that was not heard for this long go to others."""
+STREAM_HEARTBEAT_S = env.integer("STREAM_HEARTBEAT_S", default=2, least=1)
+if STREAM_LEASE_S < 2 * STREAM_HEARTBEAT_S:
+    raise ImproperlyConfigured("STREAM_LEASE_S must be at least twice STREAM_HEARTBEAT_S.")
+STREAM_HANDOVER = env.integer("STREAM_HANDOVER", default=100, least=1)
+"""With each heartbeat it gives at most so many accounts to one that joined."""
+
 TASK_DELIVERIES = env.integer("TASK_DELIVERIES", default=3, least=1)
 """Looks in a row that end with their worker, or with a fault of ours, before nobody looks any more."""
 
@@ -174,7 +186,7 @@ CELERY_WORKER_CONCURRENCY = env.integer("WORKER_CONCURRENCY", default=5, least=1
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = TIME_ZONE
-CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_SCHEDULER = "hubdefisats.beat:LeaderScheduler"
 CELERY_BEAT_ENABLE_REMOTE_CONTROL = True  # answers the health check only while it ticks
 CELERY_BEAT_REMOTE_CONTROL_MAX_TICK_AGE = 20
 
