@@ -1,6 +1,8 @@
 """What the database remembers of an automation on a position, as the rules want it."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Final
 
 from automations.models import (
@@ -18,6 +20,8 @@ from automations.rules.memory import NOTHING, Memory
 from exchange.money import UsdPerBtc
 from exchange.position import Position, PositionId
 
+Memories = dict[PositionId, Memory]
+
 _ACTED: Final = frozenset(
     {Execution.State.CONFIRMED, Execution.State.QUARANTINED, Execution.State.SHADOW}
 )
@@ -32,13 +36,20 @@ def memory_of(automation: Automation, position_id: PositionId) -> Memory:
     return memories_of(automation).get(position_id, NOTHING)
 
 
-def memories_of(automation: Automation) -> dict[PositionId, Memory]:
+def memories_of(automation: Automation) -> Memories:
     """Return the same for every position of which something is remembered."""
-    if isinstance(automation, MarginGuard):
-        return _spent_steps(automation)
-    if isinstance(automation, TakeProfitStopLoss):
-        return _own_exits(automation)
-    return {}
+    return memories_of_all([automation]).get(automation.pk, {})
+
+
+def memories_of_all(automations: Iterable[Automation]) -> dict[int, Memories]:
+    """Return the same for many automations, by their ids, in at most one query for each kind.
+
+    One of which nothing is remembered is left out.
+    """
+    asked = list(automations)
+    guards = {each.pk: each.shadow for each in asked if isinstance(each, MarginGuard)}
+    exits = [each.pk for each in asked if isinstance(each, TakeProfitStopLoss)]
+    return (_spent_steps(guards) if guards else {}) | (_own_exits(exits) if exits else {})
 
 
 def remember_step(execution: Execution) -> None:
@@ -90,25 +101,38 @@ def told_already(automation: Automation, action: Action) -> bool:
     return newest.level == action.price
 
 
-def _spent_steps(guard: MarginGuard) -> dict[PositionId, Memory]:
-    spent: dict[PositionId, set[int]] = {}
-    for row in SpentStep.objects.filter(step__guard=guard, shadow=guard.shadow):
-        spent.setdefault(PositionId(row.position_id), set()).add(row.step_id)
-    return {position_id: Memory(spent=frozenset(steps)) for position_id, steps in spent.items()}
+def _spent_steps(guards: Mapping[int, bool]) -> dict[int, Memories]:
+    """Return the spent steps of guards, given with whether each is a shadow."""
+    spent: dict[int, dict[PositionId, set[int]]] = {}
+    rows = SpentStep.objects.filter(step__guard__in=list(guards))
+    for guard, position_id, step, shadow in rows.values_list(
+        "step__guard_id", "position_id", "step_id", "shadow"
+    ):
+        if shadow == guards[guard]:
+            spent.setdefault(guard, {}).setdefault(PositionId(position_id), set()).add(step)
+    return {
+        guard: {position_id: Memory(spent=frozenset(steps)) for position_id, steps in of_guard.items()}
+        for guard, of_guard in spent.items()
+    }
 
 
-def _own_exits(automation: TakeProfitStopLoss) -> dict[PositionId, Memory]:
-    """Return the exits that the automation set last: another one found there was set by hand.
+def _own_exits(automations: Sequence[int]) -> dict[int, Memories]:
+    """Return the exits that the automations set last: another one found there was set by hand.
 
     Also where that could not be told: then it was another hand that made it so.
     """
-    rows = Execution.objects.filter(
-        automation=automation, does__in=_SETS_AN_EXIT, state__in=_SET
-    ).order_by("id")
-    found: dict[PositionId, Memory] = {}
-    for row in rows:
+    each_exit = ("automation_id", "position_id", "does")
+    newest = (
+        Execution.objects.filter(automation__in=automations, does__in=_SETS_AN_EXIT, state__in=_SET)
+        .order_by(*each_exit, "-id")
+        .distinct(*each_exit)
+        .only(*each_exit, "level", "distance")
+    )
+    found: dict[int, Memories] = {}
+    for row in sorted(newest, key=attrgetter("pk")):
+        memories = found.setdefault(row.automation_id, {})
         position_id = PositionId(row.position_id)
-        found[position_id] = _after(found.get(position_id, NOTHING), row)
+        memories[position_id] = _after(memories.get(position_id, NOTHING), row)
     return found
 
 

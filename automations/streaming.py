@@ -1,143 +1,124 @@
-"""What the stream process does: watch every account's positions and every network's price."""
+"""What the stream process does: serve the accounts it leases, as the database has them."""
 
 import json
 import logging
 import threading
-from collections import deque
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from itertools import groupby
-from operator import attrgetter
 from typing import Final
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 from kombu.exceptions import OperationalError as QueueError
 from redis.exceptions import RedisError
 
 from accounts.crypto import SealBrokenError
-from accounts.gateway import (
-    admission,
-    client_for,
-    endpoints_of,
-    live_view,
-    redis_client,
-    rest_client,
-    server_clock,
-    stream_caps,
-)
+from accounts.gateway import client_for, redis_client
 from accounts.models import Account
 from automations import changes, counting, journal, planning, tasks
-from automations.market import Market
+from automations.leasing import Leases, Terms
 from automations.models.kinds import Kind
-from automations.reading import read_all
+from automations.noticing import PlanChanges
+from automations.planning import Plan
+from automations.serving import Serving, Told
 from automations.suspending import suspend
 from automations.triggers import Trigger
-from automations.watching import Watch, Watched
-from exchange.auth import Credentials
+from automations.watching import Watched
 from exchange.config import Network
 from exchange.errors import ExchangeError, storable
 from exchange.market import Quote
-from exchange.pool import Member, SessionPool
-from exchange.position import PositionsSnapshot
-from exchange.topics import CROSS_POSITION, ISOLATED_TRADES
 
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_KEY: Final = "hubdefisats:stream:heartbeat"
-"""Written each second; it expires soon after the last time."""
+"""Written each second by every stream process, and by each also with `:` and its number; both expire
+soon after the last time."""
 HEARTBEAT_TTL_S: Final = 5
-ROUND_S: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Told:
-    """What the pools told of an account, to be written down by the thread with the database."""
-
-    account_id: int
-    event: str
-    why: str
-    credentials: Credentials | None = None
-    """Which ones were refused: others may be in their place by now."""
+_BEAT_S: Final = 1.0
+_AT_ONCE: Final = 100
+"""Accounts read in one round, so that no heartbeat is late however many there are to read."""
+_FENCE_S: Final = 0.1
+"""Between two looks at a fence that does not stand."""
 
 
 class Streaming:
-    """Until stopped: keeps sessions open, positions read, triggers armed; sends what is crossed.
+    """Until stopped: leases its part of the accounts, serves them, and takes over what changes.
 
-    Everything that touches the database happens on the thread that calls `run`. The pools' threads
-    tell what they find out by the four methods of `exchange.pool.Listener`.
+    Everything that touches the database happens on the thread that calls `run`. A thread of its own
+    guards the fence, for the other one may hang in a database that does not answer.
     """
 
     def __init__(self, stopping: threading.Event) -> None:
         self._stopping = stopping
-        self._markets: dict[Network, Market] = {}
-        self._pools: dict[Network, SessionPool] = {}
-        self._watches: dict[int, Watch] = {}
-        self._told: deque[_Told] = deque()
-        self._pollers = ThreadPoolExecutor(thread_name_prefix="prices")
-        self._balances = ThreadPoolExecutor(4, thread_name_prefix="balances")
-        self._listening = threading.Thread(
-            target=changes.listen,
-            args=(redis_client(), self._changed, stopping),
-            name="changes",
-            daemon=True,
+        self.leases = Leases(
+            Terms(
+                lease_s=settings.STREAM_LEASE_S,
+                heartbeat_s=settings.STREAM_HEARTBEAT_S,
+                margin_s=settings.STREAM_LEASE_S / 6,
+            )
         )
+        self.serving = Serving(self.leases.fence, fire)
+        self._changes = PlanChanges()
+        self._unread: set[int] = set()
+        """Leased, and to be read from the database."""
+        self._unusable: set[int] = set()
+        """Leased, and left out until something about them changes."""
+        self._leaving: set[int] = set()
+        """Leased, but watched no more: another may have them once their sockets are closed."""
+        self._in_doubt = False
+        self._rechecked_s = time.monotonic()
+        self._beaten_s = float("-inf")
+        self._threads = [
+            threading.Thread(target=self._guard, name="fence", daemon=True),
+            threading.Thread(
+                target=changes.listen,
+                args=(redis_client(), self.serving.reread, stopping),
+                name="changes",
+                daemon=True,
+            ),
+        ]
 
     def run(self) -> None:
-        self._listening.start()
+        for thread in self._threads:
+            thread.start()
         try:
             while not self._stopping.is_set():
                 self._round()
-                self._stopping.wait(ROUND_S)
+                self._stopping.wait(0 if self._unread else settings.STREAM_ROUND_MS / 1000)
         finally:
-            self._stop()
+            self.serving.stop()
+            with suppress(OperationalError, InterfaceError):  # then the leases end by themselves
+                self.leases.leave()
 
-    # What the pools tell
-
-    def positions(self, account_id: int, snapshot: PositionsSnapshot) -> None:
-        watch = self._watches.get(account_id)
-        if watch is None:
-            return
-        watch.take(snapshot)
-        if not self._stopping.is_set() and watch.wants_balance():
-            self._balances.submit(watch.read_balance)
-        market = self._markets[watch.watched.network]
-        if market.newest is not None:
-            risk = watch.risk_at(market.newest.price)
-            self._pools[watch.watched.network].set_risk(account_id, risk)
-
-    def refused(self, account_id: int, credentials: Credentials, why: str) -> None:
-        told = _Told(account_id=account_id, event=journal.KEY_REFUSED, why=why, credentials=credentials)
-        self._told.append(told)
-
-    def fallback_activated(self, account_id: int, why: str) -> None:
-        self._told.append(_Told(account_id=account_id, event="fallback_activated", why=why))
-
-    def stream_recovered(self, account_id: int) -> None:
-        self._told.append(_Told(account_id=account_id, event="stream_recovered", why=""))
+    def _guard(self) -> None:
+        """Watch nothing any more from the moment at which the leases may be another's."""
+        while not self._stopping.is_set():
+            if not self.leases.fence.stands and (left := self.serving.accounts):
+                self.serving.unfollow(left)
+                logger.error("leases not renewed in time", extra={"accounts": len(left)})
+            self._stopping.wait(max(self.leases.fence.left_s, _FENCE_S))
 
     # One round after the other
 
     def _round(self) -> None:
         try:
             self._write_down()
-            self._follow(watched_accounts())
-        except (OperationalError, InterfaceError) as error:
-            # What is known stays watched; the sweep rests as long as the database does.
+            self._keep_leases()
+            self._take_over(self._changed())
+        except (OperationalError, InterfaceError, IntegrityError) as error:
+            # What is leased stays watched as long as the lease is; the sweep rests with the database.
             connection.close()
+            self._in_doubt = True
             logger.error("database out of reach", extra={"why": " ".join(str(error).split())})
-        for market in self._markets.values():
-            if market.is_silent:
-                self._pollers.submit(market.poll_if_silent)
+        self.serving.poll_silent_prices()
         self._beat()
 
     def _write_down(self) -> None:
         """Write what the pools told; what could not be written stays for the next round."""
-        while self._told:
-            told = self._told[0]
+        while self.serving.told:
+            told = self.serving.told[0]
             for account in Account.objects.filter(pk=told.account_id):  # none where it was deleted
                 if told.event == journal.KEY_REFUSED:
                     if not _suspended(account, told):
@@ -150,145 +131,108 @@ class Streaming:
                 counting.count(redis_client(), told.event, told.account_id)
             extra = {"account": told.account_id, "why": told.why}
             logger.warning(told.event, extra=extra)
-            self._told.popleft()
+            self.serving.told.popleft()
 
-    def _follow(self, accounts: Iterable[Watched]) -> None:
-        """Begin, change and end watching, so that exactly these accounts are watched."""
-        wanted = {watched.account_id: watched for watched in accounts}
-        for account_id in self._watches.keys() - wanted.keys():
-            self._end(account_id)
-        for account_id, watched in wanted.items():
-            known = self._watches.get(account_id)
-            if known is not None and known.watched.network is not watched.network:
-                self._end(account_id)
-                known = None
-            if known is None:
-                self._begin(watched)
-            elif known.watched != watched:
-                known.change(watched)
-                self._pools[watched.network].follow(_member(watched))
+    def _keep_leases(self) -> None:
+        leases = self.leases
+        leases.release(self._leaving)
+        self._leaving = set()
+        if leases.is_due or self._in_doubt:
+            self._renew()
+            if self._in_doubt:  # an answer was lost: what was asked for may have been done
+                leases.check()
+                self.serving.unfollow(self.serving.accounts - leases.held)
+                self._in_doubt = False
+            if leases.surplus > 0:
+                self._let_go(min(leases.surplus, settings.STREAM_HANDOVER))
+        leases.take()
 
-    def _begin(self, watched: Watched) -> None:
-        if watched.network not in self._markets:
-            self._open(watched.network)
-        crossing = self._markets[watched.network].crossing
-        watch = Watch(watched, crossing, live=live_view())
-        self._watches[watched.account_id] = watch
-        watch.change(watched)  # entries need no position to wait for
-        self._pools[watched.network].follow(_member(watched))
-        logger.info("watching", extra={"account": watched.account_id, "account_name": watched.name})
+    def _renew(self) -> None:
+        if not self.leases.renew():
+            self.serving.unfollow(self.serving.accounts)
+            logger.error("leases lost", extra={"why": "another process has ended this one's"})
+            self.leases.renew()
 
-    def _end(self, account_id: int) -> None:
-        watch = self._watches.pop(account_id)
-        self._pools[watch.watched.network].unfollow(account_id)
-        watch.end()
-        logger.info("no longer watching", extra={"account": account_id})
+    def _let_go(self, count: int) -> None:
+        """Watch fewer accounts, for another process has less than its part."""
+        self._leaving = set(self.serving.calmest(self.leases.held, count))
+        self.serving.unfollow(self._leaving)
 
-    def _open(self, network: Network) -> None:
-        """Follow a network's prices, and have a pool for its accounts."""
-        endpoints, admitted = endpoints_of(network), admission(network)
-        market = Market(
-            network,
-            endpoints,
-            rest=rest_client(network),
-            live=live_view(),
-            server_clock=server_clock(network),
-            admission=admitted,
-            fire=fire,
-            silence_s=settings.DATA_MAX_AGE_S,
+    def _changed(self) -> set[int]:
+        """Return the leased accounts of which something changed, or may have."""
+        changed = self._changes.read()
+        now_s = time.monotonic()
+        if changed is None or now_s - self._rechecked_s >= settings.STREAM_RECHECK_S:
+            self._rechecked_s = now_s
+            self._changes.prune()
+            self.leases.offer_all()
+            self._unread |= self.leases.held
+        elif changed:
+            self.leases.offer(changed)
+        if changed != set():
+            self._renew()  # there may be more to share now
+            self.leases.take()
+        return (changed or set()) & self.leases.held
+
+    def _take_over(self, changed: set[int]) -> None:
+        """Read what is to be read, as much as fits into a round: first what changed just now."""
+        unserved = self.leases.held - self.serving.accounts - self._unusable
+        self._unread = (self._unread | changed | unserved) & self.leases.held - self._leaving
+        now = sorted(self._unread, key=lambda account: account not in changed)[:_AT_ONCE]
+        if not now:
+            return
+        acting = planning.acting(now)
+        watched = list(self._watched(acting))
+        self.serving.follow(watched)
+        over = set(now) - {account.pk for account in acting}
+        self._unusable -= set(now)
+        self._unusable |= set(now) - over - {each.account_id for each in watched}
+        self.serving.unfollow(over | self._unusable & set(now))
+        self.leases.drop(over)
+        self._unread -= set(now)
+
+    def _watched(self, acting: dict[Account, list[Kind]]) -> Iterator[Watched]:
+        """Yield the accounts to be watched; one that cannot be opened is left out."""
+        plans = planning.plans_of_all(list(acting.values()))
+        for account, of_account in zip(acting, plans, strict=True):
+            try:
+                yield self._watched_with(account, of_account)
+            except (ExchangeError, SealBrokenError) as error:
+                extra = {"account": account.pk, "account_name": account.name, "error": str(error)}
+                logger.error("account cannot be watched", extra=extra)
+
+    def _watched_with(self, account: Account, plans: tuple[Plan, ...]) -> Watched:
+        client, known = client_for(account), self.serving.known(account.pk)
+        opened = known is not None and known.client is client  # to open a seal takes its time
+        return Watched(
+            account_id=account.pk,
+            name=account.name,
+            network=Network(account.network),
+            client=client,
+            credentials=known.credentials if known and opened else account.credentials(),
+            plans=plans,
         )
-        pool = SessionPool(
-            endpoints,
-            self,
-            caps=stream_caps(),
-            server_clock=server_clock(network),
-            admission=admitted,
-        )
-        self._markets[network], self._pools[network] = market, pool
-        market.start()
-        pool.start()
-
-    def _changed(self, account_id: int) -> None:
-        watch = self._watches.get(account_id)
-        if watch is not None:
-            self._pools[watch.watched.network].reread(account_id)
 
     def _beat(self) -> None:
         """Tell the health check that this process turns, and what it sees."""
-        seen = {
-            "accounts": len(self._watches),
-            "markets": {
-                network: {
-                    "state": market.state,
-                    "silent": market.is_silent,
-                    "armed": len(market.crossing),
-                    "pool": asdict(self._pools[network].counts()),
-                }
-                for network, market in self._markets.items()
-            },
-        }
+        now_s = time.monotonic()
+        if now_s - self._beaten_s < _BEAT_S:
+            return
+        self._beaten_s = now_s
+        number = self.leases.process_id
+        seen = json.dumps({"process": number, **self.serving.seen()})
         with suppress(RedisError):  # without Redis there is nobody to tell either
-            redis_client().set(HEARTBEAT_KEY, json.dumps(seen), ex=HEARTBEAT_TTL_S)
-
-    def _stop(self) -> None:
-        for watch in self._watches.values():
-            watch.end()
-        for pool in self._pools.values():
-            pool.stop(timeout_s=2.0)
-        for market in self._markets.values():
-            market.stop()
-        self._pollers.shutdown(wait=False, cancel_futures=True)
-        self._balances.shutdown(wait=False, cancel_futures=True)
+            for key in (HEARTBEAT_KEY, f"{HEARTBEAT_KEY}:{number}"):
+                redis_client().set(key, seen, ex=HEARTBEAT_TTL_S)
 
 
-def _suspended(account: Account, told: _Told) -> bool:
+def _suspended(account: Account, told: Told) -> bool:
     """Suspend the account, unless it has other credentials by now than those that were refused."""
     try:
         current = account.credentials()
     except SealBrokenError:
         return False  # nothing is sent with them any more
     return current == told.credentials and suspend(account, storable(told.why))
-
-
-def _member(watched: Watched) -> Member:
-    if not watched.looks_at_cross:
-        return Member(
-            account_id=watched.account_id,
-            credentials=watched.credentials,
-            read=watched.client.rest.positions,
-        )
-    return Member(
-        account_id=watched.account_id,
-        credentials=watched.credentials,
-        read=lambda: read_all(watched.client),
-        topics=(ISOLATED_TRADES, CROSS_POSITION),
-    )
-
-
-def watched_accounts() -> list[Watched]:
-    """Return every account with an automation switched on; one that cannot be opened is left out."""
-    by_account = attrgetter("account_id")
-    found = []
-    for _, group in groupby(sorted(planning.acting(), key=by_account), key=by_account):
-        of_account = list(group)
-        account = of_account[0].account
-        try:
-            found.append(_watched(account, of_account))
-        except (ExchangeError, SealBrokenError) as error:
-            extra = {"account": account.pk, "account_name": account.name, "error": str(error)}
-            logger.error("account cannot be watched", extra=extra)
-    return found
-
-
-def _watched(account: Account, automations: Iterable[Kind]) -> Watched:
-    return Watched(
-        account_id=account.pk,
-        name=account.name,
-        network=Network(account.network),
-        client=client_for(account),
-        credentials=account.credentials(),
-        plans=planning.plans_of(automations),
-    )
 
 
 def fire(trigger: Trigger, tick: Quote) -> None:

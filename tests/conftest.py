@@ -52,6 +52,7 @@ def _start_services() -> None:
     os.environ["CREDENTIAL_KEYS"] = made_up["CREDENTIAL_KEYS"]
     # A busy machine lets Redis wait for its turn; tests of its absence need no patience.
     os.environ["REDIS_PATIENCE_MS"] = "5000"
+    os.environ["STREAM_ROUND_MS"] = "100"
     if "DATABASE_URL" not in os.environ:
         url = _services.enter_context(embedded.postgres(folder / "postgres"))
         _never_wait_for_the_disk(url)

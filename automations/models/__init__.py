@@ -7,6 +7,7 @@ from automations.models.journal import JournalChain, JournalEntry
 from automations.models.margin_guard import GuardStep, MarginGuard, PositionThreshold, SpentStep
 from automations.models.notification import Notification
 from automations.models.quarantine import Quarantine
+from automations.models.sharing import Lease, PlanChange, StreamProcess
 from automations.models.take_profit_stop_loss import TakeProfitStopLoss
 
 __all__ = [
@@ -16,11 +17,14 @@ __all__ = [
     "GuardStep",
     "JournalChain",
     "JournalEntry",
+    "Lease",
     "MarginGuard",
     "Notification",
+    "PlanChange",
     "PositionAutomation",
     "PositionThreshold",
     "Quarantine",
     "SpentStep",
+    "StreamProcess",
     "TakeProfitStopLoss",
 ]

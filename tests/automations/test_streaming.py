@@ -17,7 +17,7 @@ from pytest_django.fixtures import Settings
 from accounts.gateway import live_view, redis_client
 from accounts.models import Account
 from automations import changes, counting
-from automations.models import GuardStep, JournalEntry, MarginGuard
+from automations.models import GuardStep, JournalEntry, MarginGuard, StreamProcess
 from automations.streaming import HEARTBEAT_KEY, HEARTBEAT_TTL_S, Streaming
 from exchange.client import Client
 from exchange.config import Endpoints, Network
@@ -87,7 +87,9 @@ def wait_for(*, accounts: int, triggers: int, within_s: float = 20) -> None:
 @pytest.mark.usefixtures("stream", "long", "guard")
 def test_a_guard_is_watched_while_it_is_enabled() -> None:
     wait_for(accounts=1, triggers=1)
+    (process,) = StreamProcess.objects.all()
     assert heartbeat() == {
+        "process": process.pk,
         "accounts": 1,
         "markets": {
             "paper": {
@@ -277,7 +279,7 @@ def test_a_key_that_is_revoked_while_watched_suspends_its_account(
 @pytest.mark.usefixtures("guard", "long")
 def test_word_of_an_account_that_was_deleted_since_ends_nothing() -> None:
     with streaming() as process:
-        process.refused(10**9, CREDENTIALS, "nobody's key")
+        process.serving.refused(10**9, CREDENTIALS, "nobody's key")
 
         wait_for(accounts=1, triggers=1)
 
@@ -286,8 +288,9 @@ def test_word_of_an_account_that_was_deleted_since_ends_nothing() -> None:
 def test_late_word_of_credentials_that_were_replaced_since_suspends_nobody(account: Account) -> None:
     with streaming() as process:
         wait_for(accounts=1, triggers=1)
-        process.refused(account.pk, replace(account.credentials(), secret="the old one"), "too late")
-        process.fallback_activated(account.pk, "what is written down after it")
+        serving, old = process.serving, replace(account.credentials(), secret="the old one")
+        serving.refused(account.pk, old, "too late")
+        serving.fallback_activated(account.pk, "what is written down after it")
         fallen = JournalEntry.objects.filter(event="fallback_activated")
         wait_until(fallen.exists, what="the word after the late one")
 
