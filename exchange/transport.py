@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final, TypeVar
@@ -343,6 +344,7 @@ class _Adapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = _pools(self._idle_s)
 
 
+@cache
 def _pools(idle_s: float) -> dict[str, type[HTTPConnectionPool]]:
     class Connection(HTTPConnection):
         used_at = float("-inf")

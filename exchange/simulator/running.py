@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -119,6 +120,10 @@ class Simulator:
 
     def ticks(self) -> list[Tick]:
         return self._do(lambda: list(self._server.paper.ledger.ticks))
+
+    def streams(self) -> Counter[str]:
+        """Return how many open stream connections have proven each API key."""
+        return self._do(self._server.streams)
 
     def cut_streams(self) -> None:
         """Cut every stream connection, as when a network breaks."""

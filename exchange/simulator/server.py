@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Coroutine
 from typing import Final
 
@@ -117,6 +118,10 @@ class Server:
     @property
     def control(self) -> str:
         return f"http://{CONTROL_HOST}:{self._control.port}"
+
+    def streams(self) -> Counter[str]:
+        """Return how many open stream connections have proven each API key."""
+        return Counter(door.key for door in self._lobby.connections if door.key)
 
     def order(self, fault: Fault) -> None:
         """Do at once what is an act; let the other faults wait for what they hit."""

@@ -1,24 +1,18 @@
 """The stream process in a thread: whom it watches, what it arms, and what it survives."""
 
-import json
 import logging
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
 
-import psycopg2
 import pytest
-from django.db import connection
 from pytest_django.fixtures import Settings
 
 from accounts.gateway import live_view, redis_client
 from accounts.models import Account
 from automations import changes, counting
 from automations.models import GuardStep, JournalEntry, MarginGuard, StreamProcess
-from automations.streaming import HEARTBEAT_KEY, HEARTBEAT_TTL_S, Streaming
+from automations.streaming import HEARTBEAT_KEY, HEARTBEAT_TTL_S
 from exchange.client import Client
 from exchange.config import Endpoints, Network
 from exchange.market import Source
@@ -28,60 +22,24 @@ from hubdefisats.embedded import free_port
 from tests.accounts.conftest import CREDENTIALS
 from tests.automations.conftest import new_account, open_long
 from tests.automations.queues import waiting
+from tests.automations.streams import (
+    armed,
+    closed_database,
+    guarded,
+    heartbeat,
+    streaming,
+    wait_for,
+)
 from tests.exchange.places import endpoints_of
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@contextmanager
-def streaming() -> Iterator[Streaming]:
-    """Run the stream process in a thread; it has to end by itself when told to stop."""
-    stopping = threading.Event()
-    process = Streaming(stopping)
-
-    def run() -> None:
-        try:
-            process.run()
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=run, name="streaming", daemon=True)
-    thread.start()
-    try:
-        yield process
-        assert thread.is_alive(), "it runs until it is told to stop"
-    finally:
-        stopping.set()
-        thread.join(10)
-    assert not thread.is_alive()
-
-
 @pytest.fixture
 def stream(account: Account) -> Iterator[None]:  # noqa: ARG001 - the exchange must be known before
     with streaming():
         yield
-
-
-def heartbeat() -> dict[str, Any]:
-    said = redis_client().get(HEARTBEAT_KEY)
-    seen: dict[str, Any] = json.loads(said) if said else {"accounts": None, "markets": {}}
-    return seen
-
-
-def armed() -> int:
-    """Return how many triggers are armed by a market that is live."""
-    return sum(
-        market["armed"] for market in heartbeat()["markets"].values() if market["state"] == "live"
-    )
-
-
-def wait_for(*, accounts: int, triggers: int, within_s: float = 20) -> None:
-    wait_until(
-        lambda: heartbeat()["accounts"] == accounts and armed() == triggers,
-        within_s=within_s,
-        what=f"{accounts} accounts watched, {triggers} triggers armed; last: {heartbeat()}",
-    )
 
 
 @pytest.mark.usefixtures("stream", "long", "guard")
@@ -214,12 +172,6 @@ def events(account: Account) -> list[str]:
     return list(entries.values_list("event", flat=True))
 
 
-def guarded(account: Account) -> MarginGuard:
-    guard = MarginGuard.objects.create(account=account, name="guard")
-    guard.steps.create(threshold_percent=50, does="close_position")
-    return guard
-
-
 @pytest.mark.usefixtures("guard", "long")
 def test_accounts_that_cannot_be_watched_disturb_no_other(
     venue: Simulator, caplog: pytest.LogCaptureFixture
@@ -326,44 +278,21 @@ def test_an_account_that_moves_to_another_network_is_followed_there(
         wait_for(accounts=1, triggers=0)
 
 
-@contextmanager
-def closed_database() -> Iterator[None]:
-    """Let nobody in to this test's database, and end every session but the test's own."""
-    name = connection.settings_dict["NAME"]
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_backend_pid()")
-        (mine,) = cursor.fetchone()
-    session = psycopg2.connect(**connection.get_connection_params() | {"dbname": "postgres"})
-    session.autocommit = True
-    try:
-        with session.cursor() as cursor:
-            cursor.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
-            cursor.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = %s AND pid <> %s",
-                [name, mine],
-            )
-            try:
-                yield
-            finally:
-                cursor.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
-    finally:
-        session.close()
-
-
-@pytest.mark.usefixtures("guard", "long", "stream")
-def test_without_the_database_what_is_known_stays_watched(
-    venue: Simulator, caplog: pytest.LogCaptureFixture
+@pytest.mark.usefixtures("guard", "long")
+def test_without_the_database_what_is_leased_stays_watched(
+    venue: Simulator, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    wait_for(accounts=1, triggers=1)
+    settings.STREAM_LEASE_S = 100
+    with streaming():
+        wait_for(accounts=1, triggers=1)
 
-    with closed_database():
-        wait_until(lambda: "database out of reach" in caplog.text, what="the outage is noticed")
-        venue.set_price(95_000)
-        wait_until(lambda: waiting("urgent"), what="the trigger is on its way")
+        with closed_database():
+            wait_until(lambda: "database out of reach" in caplog.text, what="the outage is noticed")
+            venue.set_price(95_000)
+            wait_until(lambda: waiting("urgent"), what="the trigger is on its way")
 
-    MarginGuard.objects.update(enabled=False)
-    wait_for(accounts=0, triggers=0)
+        MarginGuard.objects.update(enabled=False)
+        wait_for(accounts=0, triggers=0)
 
 
 @pytest.mark.usefixtures("guard", "long")
