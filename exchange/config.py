@@ -105,6 +105,8 @@ class PoolPace:
     """A stream not heard for this long is not believed: REST takes over."""
     poll_s: float = 4.0
     """Between two readings where no stream is live."""
+    poll_empty_s: float = 30.0
+    """The same where there was no position: one that somebody opens by hand is seen that late."""
     retry_s: float = 1.0
     """After a failed reading; doubles up to `retry_most_s` while readings fail."""
     retry_most_s: float = 15.0

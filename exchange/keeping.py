@@ -40,8 +40,11 @@ class Keeping:
             return self.tried_s + max(min(backoff_s, self.pace.retry_most_s), self.wait_s)
         if self.changed:
             return now_s
-        calm = self.is_heard(now_s)
-        return self.tried_s + (self.pace.reread_s if calm else self.pace.poll_s)
+        if self.is_heard(now_s):
+            return self.tried_s + self.pace.reread_s
+        # What a stream that fell silent hid may be a position.
+        empty = self.empty_since_s is not None and not self.fallback
+        return self.tried_s + (self.pace.poll_empty_s if empty else self.pace.poll_s)
 
     def is_heard(self, now_s: float) -> bool:
         """Whether the stream may be believed."""

@@ -38,6 +38,8 @@ from exchange.topics import ISOLATED_TRADES
 logger = logging.getLogger(__name__)
 
 _TURN_S: Final = 0.25
+_REST: Final = 20
+"""Times what a turn took: so long the pool rests before the next."""
 _QUEUE_S: Final = 1.0
 """A session that waits to dial asks again after at most this long: the order may have changed."""
 _WATCHED: Final = (TradeEvent, CrossOrderEvent, CrossPositionEvent)
@@ -204,10 +206,13 @@ class SessionPool:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
+            begun_s = self._clock()
             try:
                 self._turn()
             except Exception:  # the thread's outermost loop: the next turn may fare better
                 logger.exception("session pool failed")
+            # A turn costs by the accounts, and every reading of one asks for the next.
+            self._stopping.wait(min(_TURN_S, _REST * (self._clock() - begun_s)))
             self._wake.wait(_TURN_S)
             self._wake.clear()
 

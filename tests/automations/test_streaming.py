@@ -131,6 +131,7 @@ def test_without_a_session_of_its_own_an_account_is_read_when_a_worker_says_so(
 
 
 @pytest.mark.usefixtures("guard")
+@pytest.mark.timeout(120)
 def test_without_any_word_an_account_is_read_again_after_a_while(
     client: Client, settings: Settings
 ) -> None:
@@ -139,7 +140,7 @@ def test_without_any_word_an_account_is_read_again_after_a_while(
         wait_for(accounts=1, triggers=0)
 
         open_long(client)
-        wait_for(accounts=1, triggers=1)
+        wait_for(accounts=1, triggers=1, within_s=80)
 
         MarginGuard.objects.update(enabled=False)
         wait_for(accounts=0, triggers=0)

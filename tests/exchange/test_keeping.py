@@ -12,7 +12,9 @@ from tests.exchange import documents
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
-PACE = PoolPace(stale_s=5, poll_s=4, retry_s=1, retry_most_s=15, reread_s=15, idle_s=300)
+PACE = PoolPace(
+    stale_s=5, poll_s=4, poll_empty_s=20, retry_s=1, retry_most_s=15, reread_s=15, idle_s=300
+)
 POSITION = one(position)(documents.running_trade(), "here")
 
 
@@ -45,6 +47,21 @@ def test_an_account_never_read_is_due_at_once() -> None:
 )
 def test_when_to_read_next(*, live: bool, now_s: float, due_s: float) -> None:
     assert kept(live=live).due_s(now_s) == due_s
+
+
+@pytest.mark.parametrize(
+    ("fallback", "due_s"),
+    [
+        pytest.param(False, 20, id="nothing to lose: rarely"),
+        pytest.param(True, 4, id="a stream fell silent, and may hide a position"),
+    ],
+)
+def test_when_to_read_an_account_without_positions(*, fallback: bool, due_s: float) -> None:
+    keeping = kept()
+    keeping.read(snapshot(count=0), 0)
+    keeping.fallback = fallback
+
+    assert keeping.due_s(1) == due_s
 
 
 def test_an_event_makes_a_reading_due_at_once() -> None:

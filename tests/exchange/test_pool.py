@@ -25,7 +25,16 @@ from tests.waiting import wait_until
 QUICK = Timeouts(
     connect_s=1, read_s=1, heartbeat_s=0.1, silence_s=2, reconnect_first_s=0.02, reconnect_most_s=0.1
 )
-PACE = PoolPace(stale_s=0.4, poll_s=0.2, retry_s=0.1, reread_s=5, idle_s=60, swap_s=0, swap_margin=0.05)
+PACE = PoolPace(
+    stale_s=0.4,
+    poll_s=0.2,
+    poll_empty_s=0.2,
+    retry_s=0.1,
+    reread_s=5,
+    idle_s=60,
+    swap_s=0,
+    swap_margin=0.05,
+)
 ROOMY = StreamCaps(authentications_per_minute=1000)
 
 
