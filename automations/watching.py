@@ -76,13 +76,21 @@ class Watch:
                 self._arm()
 
     def wants_balance(self) -> bool:
-        """Whether it is time to read the balance again; who is told so once is to do it."""
+        """Whether it is time to read the balance again; who is told so once is to do it.
+
+        Never where nothing can be spent: there is no position, and no entry that may open one.
+        """
         now_s = time.monotonic()
         with self._lock:
-            if now_s < self._balance_due_s:
+            if now_s < self._balance_due_s or not self._may_spend:
                 return False
             self._balance_due_s = now_s + BALANCE_S
             return True
+
+    @property
+    def _may_spend(self) -> bool:
+        held = self._snapshot is not None and bool(self._snapshot.positions)
+        return held or any(isinstance(plan, EntryPlan) for plan in self.watched.plans)
 
     def read_balance(self) -> None:
         """Have the balance in the live view, so that nobody who acts has to ask for it first."""

@@ -75,8 +75,11 @@ def test_what_was_taken_over_is_in_the_live_view(
 
 
 def test_the_balance_is_read_now_and_then_for_whoever_acts(
-    watch: Watch, account: Account, venue: Simulator
+    watch: Watch, account: Account, venue: Simulator, client: Client
 ) -> None:
+    assert not watch.wants_balance(), "without a position there is nothing to spend it on"
+    open_long(client)
+    watch.take(client.rest.positions())
     assert watch.wants_balance()
     assert not watch.wants_balance(), "not again within the half minute"
 

@@ -14,6 +14,7 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from accounts.gateway import redis_client
 from hubdefisats.beat import LeaderScheduler, Leadership
 from hubdefisats.celery import app
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_url", "tasks")]
 EVERY_S = {"first sweep": 10, "second sweep": 15}
@@ -142,12 +143,12 @@ def test_who_lost_the_connection_leads_no_more(caplog: pytest.LogCaptureFixture)
 
         leaders_end()
 
-        assert other.holds()
+        wait_until(other.holds, what="the lock is free, and taken")
         assert not leader.holds()
         assert "nobody can say who leads" in caplog.text
         assert not leader.holds(), "it tries again, and waits"
         other.give_up()
-        assert leader.holds()
+        wait_until(leader.holds, what="it leads again")
     finally:
         leader.give_up()
         other.give_up()
