@@ -27,7 +27,16 @@ def client_for(account: Account) -> Client:
         OperatorNeededError: this installation does not know the account's network.
         accounts.crypto.SealBrokenError: none of `CREDENTIAL_KEYS` opens the credentials.
     """
-    return _client(account.pk, Network(account.network), account.credentials_sealed)
+    return opened(account)[0]
+
+
+def opened(account: Account) -> tuple[Client, Credentials]:
+    """Return the account's client and what is under its seal, which takes its time to open.
+
+    Raises:
+        OperatorNeededError, accounts.crypto.SealBrokenError: as `client_for`.
+    """
+    return _opened(account.pk, Network(account.network), account.credentials_sealed)
 
 
 def endpoints_of(network: Network) -> Endpoints:
@@ -97,9 +106,8 @@ def _limiter(private_per_s: int, public_per_s: int) -> SharedLimiter:
 
 
 @lru_cache(maxsize=10_000)
-def _client(account_id: int, network: Network, sealed: str) -> Client:
+def _opened(account_id: int, network: Network, sealed: str) -> tuple[Client, Credentials]:
     # The sealed text is part of the key, so that new credentials get a new client.
     credentials = Account(credentials_sealed=sealed).credentials()
-    return Client(
-        rest_client(network, credentials), live_view(), account_id=account_id, network=network
-    )
+    rest = rest_client(network, credentials)
+    return Client(rest, live_view(), account_id=account_id, network=network), credentials

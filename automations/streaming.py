@@ -15,7 +15,7 @@ from kombu.exceptions import OperationalError as QueueError
 from redis.exceptions import RedisError
 
 from accounts.crypto import SealBrokenError
-from accounts.gateway import client_for, redis_client
+from accounts.gateway import opened, redis_client
 from accounts.models import Account
 from automations import changes, counting, journal, planning, tasks
 from automations.leasing import Leases, Terms
@@ -182,7 +182,7 @@ class Streaming:
         if not now:
             return
         acting = planning.acting(now)
-        watched = list(self._watched(acting))
+        watched = list(_all_watched(acting))
         self.serving.follow(watched)
         over = set(now) - {account.pk for account in acting}
         self._unusable -= set(now)
@@ -190,28 +190,6 @@ class Streaming:
         self.serving.unfollow(over | self._unusable & set(now))
         self.leases.drop(over)
         self._unread -= set(now)
-
-    def _watched(self, acting: dict[Account, list[Kind]]) -> Iterator[Watched]:
-        """Yield the accounts to be watched; one that cannot be opened is left out."""
-        plans = planning.plans_of_all(list(acting.values()))
-        for account, of_account in zip(acting, plans, strict=True):
-            try:
-                yield self._watched_with(account, of_account)
-            except (ExchangeError, SealBrokenError) as error:
-                extra = {"account": account.pk, "account_name": account.name, "error": str(error)}
-                logger.error("account cannot be watched", extra=extra)
-
-    def _watched_with(self, account: Account, plans: tuple[Plan, ...]) -> Watched:
-        client, known = client_for(account), self.serving.known(account.pk)
-        opened = known is not None and known.client is client  # to open a seal takes its time
-        return Watched(
-            account_id=account.pk,
-            name=account.name,
-            network=Network(account.network),
-            client=client,
-            credentials=known.credentials if known and opened else account.credentials(),
-            plans=plans,
-        )
 
     def _beat(self) -> None:
         """Tell the health check that this process turns, and what it sees."""
@@ -233,6 +211,29 @@ def _suspended(account: Account, told: Told) -> bool:
     except SealBrokenError:
         return False  # nothing is sent with them any more
     return current == told.credentials and suspend(account, storable(told.why))
+
+
+def _all_watched(acting: dict[Account, list[Kind]]) -> Iterator[Watched]:
+    """Yield the accounts to be watched; one that cannot be opened is left out."""
+    plans = planning.plans_of_all(list(acting.values()))
+    for account, of_account in zip(acting, plans, strict=True):
+        try:
+            yield _watched(account, of_account)
+        except (ExchangeError, SealBrokenError) as error:
+            extra = {"account": account.pk, "account_name": account.name, "error": str(error)}
+            logger.error("account cannot be watched", extra=extra)
+
+
+def _watched(account: Account, plans: tuple[Plan, ...]) -> Watched:
+    client, credentials = opened(account)
+    return Watched(
+        account_id=account.pk,
+        name=account.name,
+        network=Network(account.network),
+        client=client,
+        credentials=credentials,
+        plans=plans,
+    )
 
 
 def fire(trigger: Trigger, tick: Quote) -> None:
