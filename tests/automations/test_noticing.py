@@ -97,6 +97,14 @@ Change = Callable[[MarginGuard, TakeProfitStopLoss, AutoEntry], object]
         pytest.param(lambda _g, _x, e: e.delete(), True, id="an entry that is gone"),
         pytest.param(lambda _g, x, _e: execution(x, state="confirmed", settled_at=NOW), True, id="set"),
         pytest.param(
+            lambda _g, x, _e: execution(x, state="quarantined", settled_at=NOW), True, id="maybe set"
+        ),
+        pytest.param(
+            lambda g, _x, _e: g.quarantines.create(position_id="p", since=NOW, deliveries=3, why="w"),
+            True,
+            id="nobody looks any more",
+        ),
+        pytest.param(
             lambda _g, _x, _e: Account.objects.update(is_active=False), True, id="an account at rest"
         ),
         pytest.param(lambda _g, _x, _e: Account.objects.update(verified_at=None), True, id="suspended"),

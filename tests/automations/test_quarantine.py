@@ -218,7 +218,7 @@ def test_no_trigger_is_armed_for_what_is_quarantined(
     other = open_long(client)
     quarantine.quarantine(guard, long.id, deliveries=3)
 
-    (plan,) = planning.plans_of(planning.acting())
+    ((plan,),) = planning.plans_of_all(list(planning.acting([guard.account_id]).values()))
 
     assert isinstance(plan, planning.PositionPlan)
     assert plan.levels(long) == ()
@@ -231,7 +231,8 @@ def test_an_entry_is_quarantined_without_a_position(guard: MarginGuard) -> None:
 
     assert "quarantined" in enter(entry)["status"]
     assert list(services.due(AutoEntry)) == []
-    assert [type(automation) for automation in planning.acting()] == [MarginGuard]
+    ((automation,),) = planning.acting([guard.account_id]).values()
+    assert automation == guard
     assert str(Quarantine.objects.get()) == "e on a new position"
 
 
