@@ -5,14 +5,12 @@ import logging.config
 import multiprocessing
 import os
 import signal
-from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from celery import Celery
-from celery.signals import celeryd_after_setup, setup_logging, worker_process_init, worker_ready
+from celery.signals import celeryd_after_setup, setup_logging, task_prerun, worker_ready
 from django.conf import settings
-from django.db import DatabaseError, connection
-from redis.exceptions import RedisError
+from django.db import DatabaseError, close_old_connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hubdefisats.settings")
 logger = logging.getLogger(__name__)
@@ -57,19 +55,14 @@ def _settle(within_s: float) -> None:
         logger.warning("not settled at the start", extra={"why": " ".join(str(error).split())})
 
 
-def warm_up(**_: object) -> None:
-    """Open what the first task of a worker process would otherwise open while a price falls."""
-    from accounts.gateway import redis_client  # noqa: PLC0415 - models are not ready when this loads
+@task_prerun.connect
+def close_what_is_broken(**_: Any) -> None:
+    """Let a task begin on a connection that works, and that the thread had before if it can be.
 
-    with suppress(DatabaseError, RedisError):  # the task itself says it better
-        connection.ensure_connection()
-        redis_client().ping()
-
-
-@celeryd_after_setup.connect
-def warm_each_process(**_: object) -> None:
-    """Connect late, so that it runs after Celery's own cleaning of what a process inherited."""
-    worker_process_init.connect(warm_up, weak=False)
+    Celery itself would close it around each task (CELERY_DB_REUSE_MAX keeps it from that), and opening
+    one takes longer than everything else between a tick and its order.
+    """
+    close_old_connections()
 
 
 @worker_ready.connect

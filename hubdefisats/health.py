@@ -50,8 +50,12 @@ def _redis() -> None:
         client.ping()
 
 
+def _urgent() -> None:
+    _answers("urgent@*")
+
+
 def _worker() -> None:
-    _answers("celery@*")
+    _answers("worker@*")
 
 
 def _beat() -> None:
@@ -79,6 +83,7 @@ def _client() -> redis.Redis:
 _CHECKS: Final = {
     "database": _database,
     "redis": _redis,
+    "urgent": _urgent,
     "worker": _worker,
     "stream": _stream,
     "beat": _beat,

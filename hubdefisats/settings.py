@@ -180,12 +180,13 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 3, "interval_start": 0, "interval_max": 0.5}
 CELERY_TASK_SOFT_TIME_LIMIT = 45
 CELERY_TASK_TIME_LIMIT = 60
-CELERY_TASK_SEND_SENT_EVENT = True
 CELERY_WORKER_SEND_TASK_EVENTS = True
+CELERY_WORKER_POOL = "hubdefisats.workerpool:DeadlinePool"
 CELERY_WORKER_CONCURRENCY = env.integer("WORKER_CONCURRENCY", default=5, least=1)
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = TIME_ZONE
+CELERY_DB_REUSE_MAX = 10**9  # never closed by counting: see `close_what_is_broken`
 CELERY_BEAT_SCHEDULER = "hubdefisats.beat:LeaderScheduler"
 CELERY_BEAT_ENABLE_REMOTE_CONTROL = True  # answers the health check only while it ticks
 CELERY_BEAT_REMOTE_CONTROL_MAX_TICK_AGE = 20

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,7 @@ from django.db import connection
 from hubdefisats import embedded, local
 from hubdefisats import folder as folders
 from hubdefisats.refusals import RefusalError
-from hubdefisats.stack import login
+from hubdefisats.stack import login, programs
 from hubdefisats.stack.options import Options
 from hubdefisats.stack.paper import PaperExchange, paper_exchange
 from hubdefisats.stack.processes import Program
@@ -27,8 +27,6 @@ from hubdefisats.stack.supervisor import Supervisor
 from hubdefisats.stack.terminal import Terminal
 
 HOST: Final = "127.0.0.1"
-_CELERY: Final = (sys.executable, "-m", "celery", "--quiet", "-A", "hubdefisats")
-_LONG_LIVED: Final = {"DATABASE_MAX_AGE_S": "600"}
 
 
 class StackError(RefusalError):
@@ -185,7 +183,7 @@ def _demo(paper: PaperExchange) -> None:
 def _programs(folder: Path, ports: dict[str, int], secrets: dict[str, str]) -> list[Program]:
     marks = {**folders.marked(folder), "HUBDEFISATS_DATA": str(folder)}
     web = (sys.executable, "-m", "uvicorn", "hubdefisats.asgi:application", "--lifespan", "off")
-    flower = (*_CELERY, "flower", f"--address={HOST}", f"--port={ports['flower']}")
+    flower = (*programs.CELERY, "flower", f"--address={HOST}", f"--port={ports['flower']}")
     return [
         Program(
             name="web",
@@ -206,11 +204,8 @@ def _programs(folder: Path, ports: dict[str, int], secrets: dict[str, str]) -> l
             # By a variable, since arguments are shown to the whole machine.
             variables=marks | {"FLOWER_BASIC_AUTH": f"{login.USERNAME}:{secrets['FLOWER_PASSWORD']}"},
         ),
-        Program(name="worker", command=(*_CELERY, "worker"), variables=marks | _LONG_LIVED),
-        Program(name="beat", command=(*_CELERY, "beat", "--pidfile="), variables=marks),
-        Program(
-            name="stream",
-            command=(sys.executable, "manage.py", "stream"),
-            variables=marks | _LONG_LIVED,
+        *(
+            replace(program, variables={**marks, **program.variables})
+            for program in (programs.URGENT, programs.WORKER, programs.BEAT, programs.STREAM)
         ),
     ]

@@ -24,6 +24,14 @@ def test_a_database_behind_a_socket_is_read() -> None:
     assert (found["HOST"], found["NAME"], found["CONN_MAX_AGE"]) == ("/Tmp/A", "hub", 600)
 
 
+def test_a_statement_can_be_given_a_time_limit() -> None:
+    url = "postgresql://postgres@/hub?host=%2FTmp%2FA"
+    found = database(Environment({"DATABASE_URL": url, "DATABASE_STATEMENT_S": "20"}))
+
+    assert found["OPTIONS"]["options"] == "-c statement_timeout=20s"
+    assert "options" not in database(Environment({"DATABASE_URL": url}))["OPTIONS"]
+
+
 @pytest.mark.parametrize(
     "url",
     [

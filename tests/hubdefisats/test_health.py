@@ -11,9 +11,8 @@ import requests
 
 from automations.streaming import HEARTBEAT_KEY
 from hubdefisats.embedded import free_port
+from hubdefisats.stack import programs
 from tests.waiting import wait_until
-
-_CELERY = (sys.executable, "-m", "celery", "--quiet", "-A", "hubdefisats")
 
 
 @contextmanager
@@ -54,15 +53,18 @@ def test_a_stack_is_ready_once_every_part_is(
     assert _parts(web) == {
         "database": "ready",
         "redis": "ready",
+        "urgent": "no answer",
         "worker": "no answer",
         "stream": "no heartbeat",
         "beat": "no answer",
     }
     with ExitStack() as parts:
-        parts.enter_context(_running(*_CELERY, "beat", "--pidfile=", variables=services))
+        parts.enter_context(_running(*programs.BEAT.command, variables=services))
         wait_until(lambda: _parts(web)["beat"] == "ready", within_s=20, what="beat answers")
-        assert _parts(web)["worker"] == "no answer"
-        parts.enter_context(_running(*_CELERY, "worker", "-c", "1", variables=services))
+        parts.enter_context(_running(*programs.WORKER.command, variables=services))
+        wait_until(lambda: _parts(web)["worker"] == "ready", what="the worker answers")
+        assert _parts(web)["urgent"] == "no answer"
+        parts.enter_context(_running(*programs.URGENT.command, variables=services))
         with redis.Redis.from_url(redis_url) as client:
             client.set(HEARTBEAT_KEY, "1", ex=60)
 
@@ -90,7 +92,7 @@ def test_without_its_services_the_web_lives_and_says_what_is_gone(services: dict
         "ready": False,
         "parts": {
             "database": "OperationalError",
-            **dict.fromkeys(("redis", "worker", "stream", "beat"), "ConnectionError"),
+            **dict.fromkeys(("redis", "urgent", "worker", "stream", "beat"), "ConnectionError"),
         },
     }
 
