@@ -130,7 +130,8 @@ def _intend(
     automation: Automation, action: Command, facts: Facts, balance: Balance | None
 ) -> _Intent | Refusal:
     """Pass the gates and write the execution down, in the caller's transaction."""
-    request = _request(automation, action, facts, balance)
+    request = Request.read(automation, action, facts.seen, balance, locking=True)
+    automation.shadow = request.condition.shadow  # it may have become one since it was found
     refused = gates.refusal(request)
     if refused is not None:
         hold(automation, refused, facts, request.position_id)
@@ -141,20 +142,6 @@ def _intend(
     intent = _Intent(automation=automation, execution=execution, action=action, facts=facts)
     _journal(intent, journal.INTENDED, message=action.why, now=request.now)
     return intent
-
-
-def _request(automation: Automation, action: Command, facts: Facts, balance: Balance | None) -> Request:
-    """Lock the account, and read it and the switches anew: one thrown a moment ago counts."""
-    account = Account.objects.select_for_update(no_key=True).get(pk=automation.account_id)
-    automation.refresh_from_db(fields=["switch", "enabled", "shadow"])
-    return Request(
-        automation=automation,
-        account=account,
-        action=action,
-        seen=facts.seen,
-        now=timezone.now(),
-        balance=balance,
-    )
 
 
 def _send(intent: _Intent, client: Client) -> Outcome:
@@ -253,7 +240,7 @@ def _reopen(closed: _Intent, action: ReducePosition, client: Client) -> Outcome:
     with transaction.atomic():
         if not closed.execution.claim_reopening():
             return Outcome(word="given up meanwhile")
-        request = _request(closed.automation, action, closed.facts, None)
+        request = Request.read(closed.automation, action, facts.seen, None, locking=True)
         refused = gates.thrown(request)
         if refused is None and not pays_for_itself(position, rest, price):
             refused = request.refuse("too_little_left", "too little came back for the rest")

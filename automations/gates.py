@@ -3,15 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Self
 
 from django.conf import settings
-from django.db.models import Q
+from django.utils import timezone
 
-from accounts.models import Account, Installation
 from accounts.switch import strictest
-from automations.models import Automation, Execution, GuardStep, MarginGuard
-from automations.models.execution import ExecutionQuerySet
+from automations.condition import Condition
+from automations.models import Automation, MarginGuard
 from automations.reading import Seen
 from automations.rules.actions import (
     AddMargin,
@@ -24,9 +23,6 @@ from exchange.account import Balance
 from exchange.money import Sats
 from exchange.position import Regime
 from exchange.trade import NewTrade
-
-BUDGET_DAY: Final = timedelta(hours=24)
-"""A daily budget counts what was spent in the last 24 hours, so that midnight is no reset button."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,35 +39,59 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """An action on its way to the exchange, and what it was decided on.
-
-    `account` is read under its lock: two actions of one account never weigh a budget at once.
-    """
+    """An action on its way to the exchange, what it was decided on, and what bounds it."""
 
     automation: Automation
-    account: Account
     action: Command
     seen: Seen
     now: datetime
+    condition: Condition
+    """Read under the account's lock: two actions of one account never weigh a budget at once."""
     balance: Balance | None = None
     """Only known where the account keeps a reserve."""
 
+    @classmethod
+    def read(
+        cls,
+        automation: Automation,
+        action: Command,
+        seen: Seen,
+        balance: Balance | None,
+        *,
+        locking: bool = False,
+    ) -> Self:
+        """Read what bounds the action now."""
+        now = timezone.now()
+        condition = Condition.read(
+            automation,
+            _position_id(action),
+            now=now,
+            step=getattr(action, "step", None),
+            # After the opening that it takes back, a cancel does not rest.
+            does=action.does if isinstance(action, CancelOrder) else None,
+            asked_at=balance.at if balance else None,
+            locking=locking,
+        )
+        return cls(
+            automation=automation,
+            action=action,
+            seen=seen,
+            now=now,
+            condition=condition,
+            balance=balance,
+        )
+
     @property
     def position_id(self) -> str:
-        return "" if isinstance(self.action, OpenPosition) else self.action.position_id
-
-    @property
-    def of_account(self) -> ExecutionQuerySet:
-        return Execution.objects.filter(account=self.account)
-
-    @property
-    def own(self) -> ExecutionQuerySet:
-        """The automation's executions, as far as they count for it."""
-        return self.of_account.filter(automation=self.automation).as_seen_by(self.automation)
+        return _position_id(self.action)
 
     def refuse(self, reason: str, because: str) -> Refusal:
         message = f"{self.action.why}, but {because}"
         return Refusal(reason=reason, because=because, message=message)
+
+
+def _position_id(action: Command) -> str:
+    return "" if isinstance(action, OpenPosition) else action.position_id
 
 
 Verdict = Refusal | None
@@ -80,16 +100,16 @@ Verdict = Refusal | None
 def switch(request: Request) -> Verdict:
     """Ask the switches of everything, of the account, and of the automation."""
     # An entry that placed its last order is disarmed, and the order's time still runs out.
-    if not request.automation.enabled and not isinstance(request.action, CancelOrder):
+    if not request.condition.enabled and not isinstance(request.action, CancelOrder):
         return request.refuse("disabled", "the automation was disabled meanwhile")
-    found = strictest(Installation.current().switch, request.account.switch, request.automation.switch)
+    found = strictest(*request.condition.switches)
     if found.lets_through(cuts_risk=request.action.cuts_risk):
         return None
     return request.refuse(found.value, f"a switch says {found.label.split(':')[0].lower()}")
 
 
 def account(request: Request) -> Verdict:
-    if request.account.may_act:
+    if request.condition.may_act:
         return None
     return request.refuse("account_inactive", "the account is not active and verified")
 
@@ -122,50 +142,31 @@ def age(request: Request) -> Verdict:
 
 def cooldown(request: Request) -> Verdict:
     """Let the automation rest after it acted on the position; a step may have a rest of its own."""
-    earlier = request.own.resting().filter(position_id=request.position_id, settled_at__isnull=False)
-    if isinstance(request.action, CancelOrder):
-        earlier = earlier.filter(does=request.action.does)  # not after the opening it takes back
-    rest_s = request.automation.cooldown_s
+    since, rest_s = request.condition.rests_since, request.automation.cooldown_s
     step = getattr(request.action, "step", None)
-    if step is not None:
-        earlier = earlier.filter(step_id=step)
-        rest_s = GuardStep.objects.values_list("cooldown_s", flat=True).get(pk=step) or rest_s
-    if earlier.filter(settled_at__gt=request.now - timedelta(seconds=rest_s)).exists():
+    if step is not None and isinstance(request.automation, MarginGuard):
+        own = next(each.cooldown_s for each in request.automation.steps.all() if each.pk == step)
+        rest_s = own or rest_s
+    if since is not None and since > request.now - timedelta(seconds=rest_s):
         return request.refuse("cooldown", "it rests after its last action")
     return None
 
 
 def command_rate(request: Request) -> Verdict:
-    minute = Execution.objects.filter(
-        account=request.account, decided_at__gt=request.now - timedelta(minutes=1)
-    ).exclude(does=Execution.Does.NOTIFY)
-    # What other shadows would have done takes nobody's turn.
-    minute = minute.exclude(~Q(automation=request.automation), state=Execution.State.SHADOW)
-    if minute.as_seen_by(request.automation).count() < request.account.commands_per_minute:
+    if request.condition.commands < request.condition.commands_per_minute:
         return None
     return request.refuse("command_rate", "the account acted too often within a minute")
 
 
-def spent(executions: ExecutionQuerySet, now: datetime) -> Sats:
-    """Return the sats of the last 24 hours that are spent or may be."""
-    return executions.filter(decided_at__gt=now - BUDGET_DAY).spending().sats()
-
-
 def allowance(request: Request) -> Sats | None:
-    """Return the sats that the budgets still allow; None where nothing bounds them.
-
-    A shadow's own sums count what it would have spent, so that it decides as it would live; the
-    account's sum does not.
-    """
-    bounds: list[int] = []
+    """Return the sats that the budgets still allow; None where nothing bounds them."""
+    bounds, used = [], request.condition
     if isinstance(request.automation, MarginGuard):
         guard = request.automation
-        on_position = request.own.filter(position_id=request.position_id).spending().sats()
-        bounds.append(guard.budget_per_position_sats - on_position)
-        bounds.append(guard.budget_per_day_sats - spent(request.own, request.now))
-    if request.account.budget_per_day_sats is not None:
-        live = request.of_account.exclude(state=Execution.State.SHADOW)
-        bounds.append(request.account.budget_per_day_sats - spent(live, request.now))
+        bounds.append(guard.budget_per_position_sats - used.spent_on_position)
+        bounds.append(guard.budget_per_day_sats - used.spent_by_automation)
+    if used.budget_per_day_sats is not None:
+        bounds.append(used.budget_per_day_sats - used.spent_by_account)
     return Sats(max(0, min(bounds))) if bounds else None
 
 
@@ -173,9 +174,8 @@ def above_reserve(request: Request) -> Sats | None:
     """Return the free balance above the reserve; None where there is no reserve."""
     if request.balance is None:
         return None
-    since = Q(settled_at__gte=request.balance.at) | Q(state__in=Execution.UNSETTLED)
-    live = request.of_account.exclude(state=Execution.State.SHADOW).filter(since)
-    return Sats(request.balance.free - live.spending().sats() - request.account.reserve_sats)
+    used = request.condition
+    return Sats(request.balance.free - used.spent_since - used.reserve_sats)
 
 
 def budget(request: Request) -> Verdict:

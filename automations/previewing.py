@@ -16,7 +16,6 @@ from django.utils import timezone
 
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for
-from accounts.models import Account
 from automations import gates, services
 from automations.gates import Request
 from automations.models import AutoEntry, Execution, Quarantine
@@ -271,14 +270,12 @@ class _Weighing:
         )
 
     def _request(self, action: Action, price: UsdPerBtc) -> Request:
-        account, seen = Account.objects.get(pk=self.automation.account_id), self.sight.seen
-        return Request(
-            automation=self.automation,
-            account=account,
-            action=action,
-            seen=replace(seen, quote=replace(seen.quote, price=price)),
-            now=timezone.now(),
-            balance=self.sight.balance if account.reserve_sats else None,
+        seen = self.sight.seen
+        return Request.read(
+            self.automation,
+            action,
+            replace(seen, quote=replace(seen.quote, price=price)),
+            self.sight.balance if self.automation.account.reserve_sats else None,
         )
 
     def _obstacle(self, request: Request) -> str | None:

@@ -182,20 +182,14 @@ def test_the_reserve_stays(
 
 
 def test_what_was_spent_since_the_balance_was_asked_for_is_not_free(
-    venue: Simulator, client: Client, long: Position, guard: MarginGuard, account: Account
+    venue: Simulator, client: Client, long: Position, guard: MarginGuard
 ) -> None:
     move(venue, 95_000)
     balance = Balance(free=Sats(50_000), at=timezone.now())
     look(guard, long)
-    account.reserve_sats = 10_000
-    request = Request(
-        automation=guard,
-        account=account,
-        action=AddMargin(position_id=long.id, why="test", amount=Sats(99_999)),
-        seen=read(client, Regime.ISOLATED),
-        now=timezone.now(),
-        balance=balance,
-    )
+    Account.objects.update(reserve_sats=10_000)
+    action = AddMargin(position_id=long.id, why="test", amount=Sats(99_999))
+    request = Request.read(guard, action, read(client, Regime.ISOLATED), balance)
 
     assert gates.above_reserve(request) == 20_000
 
