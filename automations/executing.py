@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any, Final
 
 from django.db import connection, transaction
@@ -15,6 +14,8 @@ from automations.gates import Refusal, Request
 from automations.intending import (
     Cause,
     Facts,
+    entry_about,
+    intended,
     intent_after,
     intent_of,
     left_flat,
@@ -24,7 +25,7 @@ from automations.intending import (
 )
 from automations.models import Automation, Execution
 from automations.performing import Done, perform
-from automations.reading import described, plain, read, told
+from automations.reading import described, read, told
 from automations.remembering import follow, remember_step
 from automations.rules.actions import (
     AddMargin,
@@ -139,9 +140,7 @@ def _intend(
     action = gates.limited(request)
     execution = intent_of(request, action, facts)
     execution.save(force_insert=True)
-    intent = _Intent(automation=automation, execution=execution, action=action, facts=facts)
-    _journal(intent, journal.INTENDED, message=action.why, now=request.now)
-    return intent
+    return _Intent(automation=automation, execution=execution, action=action, facts=facts)
 
 
 def _send(intent: _Intent, client: Client) -> Outcome:
@@ -195,7 +194,11 @@ def _settle(
         if done is not None and isinstance(intent.action, CancelOrder):
             resting.no_longer_rests(execution.automation_id, execution.position_id)
         outcome = journal.EXECUTED if state == Execution.State.CONFIRMED else state.value
-        _journal(intent, outcome, message=_told(intent), now=now)
+        # The intent stood in the record before the request left; its entry need not delay that.
+        journal.append(
+            intended(intent.automation, execution),
+            entry_about(intent.automation, execution, outcome, message=_told(intent), now=now),
+        )
     changes.announce(redis_client(), execution.account_id)
     logger.info("execution settled", extra=_fields(intent) | {"state": state.value})
     return Outcome(word=state.value, execution=execution)
@@ -225,7 +228,10 @@ def _read_back(intent: _Intent, client: Client) -> None:
     execution.after = execution.after | shown | told(balance)
     with transaction.atomic():
         execution.save(update_fields=["after"])
-        _journal(intent, journal.READ_BACK, message=intent.action.why, now=timezone.now())
+        now = timezone.now()
+        journal.append(
+            entry_about(intent.automation, execution, journal.READ_BACK, message=execution.why, now=now)
+        )
 
 
 def _reopen(closed: _Intent, action: ReducePosition, client: Client) -> Outcome:
@@ -249,7 +255,6 @@ def _reopen(closed: _Intent, action: ReducePosition, client: Client) -> Outcome:
             hold(closed.automation, left, closed.facts, position.id, flat=True)
             return Outcome(word=refused.reason)
         execution.save(force_insert=True)
-        _journal(intent, journal.INTENDED, message=rest.why, now=execution.decided_at)
     try:
         outcome = _send(intent, client)
     except TransientError:
@@ -259,27 +264,6 @@ def _reopen(closed: _Intent, action: ReducePosition, client: Client) -> Outcome:
         follow(closed.execution, PositionId(execution.position_id))
         _read_back(intent, client)
     return outcome
-
-
-def _journal(intent: _Intent, outcome: str, *, message: str, now: datetime) -> None:
-    execution = intent.execution
-    journal.record(
-        intent.automation,
-        outcome,
-        message=message,
-        data={
-            **intent.facts.as_data(),
-            "action": execution.does,
-            "amount": execution.amount_sats,
-            "quantity": execution.quantity,
-            "level": None if execution.level is None else plain(execution.level),
-            "executionId": execution.pk,
-            "after": execution.after,
-        },
-        now=now,
-        position_id=execution.position_id,
-        execution=execution,
-    )
 
 
 def _fields(intent: _Intent) -> dict[str, Any]:

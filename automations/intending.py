@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from django.utils import timezone
 
-from automations import gates
+from automations import gates, journal
 from automations.gates import Request
-from automations.models import Automation, Execution
+from automations.models import Automation, Execution, JournalEntry
 from automations.models.execution import in_places
 from automations.reading import Seen, described, plain, told
 from automations.rules.actions import CancelOrder, Command, OpenPosition, ReducePosition
@@ -96,6 +96,50 @@ def intent_after(closed: Execution, rest: OpenPosition) -> Execution:
         before={name: closed.after[name] for name in _OF_BALANCE if name in closed.after},
         decided_at=now,
         **_of_action(rest) | {"step_id": closed.step_id},
+    )
+
+
+def intended(automation: Automation, execution: Execution) -> JournalEntry:
+    """Return the entry about the intent, as the row tells it."""
+    return entry_about(
+        automation,
+        execution,
+        journal.INTENDED,
+        message=execution.why,
+        now=execution.decided_at,
+        after={},
+    )
+
+
+def entry_about(
+    automation: Automation,
+    execution: Execution,
+    outcome: str,
+    *,
+    message: str,
+    now: datetime,
+    after: dict[str, Any] | None = None,
+) -> JournalEntry:
+    """Return the entry about what became of an execution, with what was seen before and after."""
+    return journal.entry_of(
+        automation,
+        outcome,
+        message=message,
+        data={
+            **execution.before,
+            "price": plain(execution.price),
+            "priceSource": execution.price_source,
+            "origin": execution.origin,
+            "action": execution.does,
+            "amount": execution.amount_sats,
+            "quantity": execution.quantity,
+            "level": None if execution.level is None else plain(execution.level),
+            "executionId": execution.pk,
+            "after": execution.after if after is None else after,
+        },
+        now=now,
+        position_id=execution.position_id,
+        execution=execution,
     )
 
 

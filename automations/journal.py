@@ -26,7 +26,7 @@ KEY_REFUSED: Final = "key_refused"
 """The exchange refused an account's key; an event of its own."""
 
 
-def record(
+def entry_of(
     automation: Automation,
     outcome: str,
     *,
@@ -36,11 +36,8 @@ def record(
     position_id: str,
     execution: Execution | None = None,
 ) -> JournalEntry:
-    """Add one entry; its event is the automation's kind and the outcome: `margin_guard_executed`.
-
-    Must run inside a transaction.
-    """
-    entry = JournalEntry(
+    """Return an entry to be appended; its event is kind and outcome: `margin_guard_executed`."""
+    return JournalEntry(
         event=f"{automation.KIND}_{outcome}",
         account_id=automation.account_id,
         automation=automation,
@@ -51,23 +48,31 @@ def record(
         data={"positionId": position_id, **data},
         timestamp=now,
     )
+
+
+def record(automation: Automation, outcome: str, **of_entry: Any) -> JournalEntry:
+    """Add one entry, made as `entry_of` says. Must run inside a transaction."""
+    entry = entry_of(automation, outcome, **of_entry)
     append(entry)
     return entry
 
 
-def append(entry: JournalEntry) -> None:
-    """Seal an entry to the end of its account's chain, write it down, and tell whoever is to know.
+def append(*entries: JournalEntry) -> None:
+    """Seal entries of one account to the end of its chain, in this order, and tell whoever is to know.
 
     Must run inside a transaction: the account's row is locked, so that its chain never forks.
     """
-    account = lock_chain(entry.account_id)
-    chain, _ = JournalChain.objects.get_or_create(account_id=entry.account_id)
-    entry.previous_hash = chain.newest_hash
-    entry.hash = entry.computed_hash()
-    entry.save(force_insert=True)
-    chain.newest_hash, chain.length = entry.hash, chain.length + 1
+    account_id = entries[0].account_id
+    account = lock_chain(account_id)
+    chain, _ = JournalChain.objects.get_or_create(account_id=account_id)
+    for entry in entries:
+        entry.previous_hash = chain.newest_hash
+        entry.hash = chain.newest_hash = entry.computed_hash()
+        chain.length += 1
+    JournalEntry.objects.bulk_create(entries)
     chain.save(update_fields=["newest_hash", "length"])
-    telling.tell(entry, account)
+    for entry in entries:
+        telling.tell(entry, account)
 
 
 def lock_chain(account_id: int) -> Account:

@@ -15,7 +15,7 @@ from django.utils import timezone
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for, server_clock
 from automations import journal, proof, resting
-from automations.intending import report_flat
+from automations.intending import intended, report_flat
 from automations.locking import lock_name, position_lock
 from automations.models import Execution
 from automations.models.kinds import typed
@@ -57,6 +57,8 @@ def settle(execution: Execution, client: Client, now: datetime) -> None:
     """
     may_arrive = now < execution.decided_at + ARRIVES_WITHIN
     verdict = _judge(execution, client, may_arrive=may_arrive)
+    # Whoever was to settle it died before it could write down even the intent.
+    untold = execution.state != Execution.State.UNKNOWN
     state = _STATE_BY.get(verdict)
     if state is None:
         return
@@ -74,8 +76,11 @@ def settle(execution: Execution, client: Client, now: datetime) -> None:
             resting.no_longer_rests(execution.automation_id, execution.position_id)
         if execution.follows is not None and state == Execution.State.CONFIRMED:
             follow(execution.follows, PositionId(execution.position_id))
+        automation = typed(execution.automation)
+        if untold:
+            journal.append(intended(automation, execution))
         journal.record(
-            typed(execution.automation),
+            automation,
             journal.RECONCILED,
             message=f"{execution.get_does_display()} without an answer: it {verdict}{left}",
             data={"action": execution.does, "executionId": execution.pk, "state": state.value},
