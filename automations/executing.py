@@ -1,4 +1,4 @@
-"""The one path on which anything is written to the exchange: intend, send once, settle, read back."""
+"""The one path on which anything is written to the exchange: intend, send once, settle."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -24,6 +24,7 @@ from automations.intending import (
     report_of,
 )
 from automations.models import Automation, Execution
+from automations.models.kinds import typed
 from automations.performing import Done, perform
 from automations.reading import described, read, told
 from automations.remembering import follow, remember_step
@@ -55,7 +56,13 @@ logger = logging.getLogger(__name__)
 
 _SETTLED_FIELDS: Final = [
     "state", "error", "report", "settled_at", "after", "position_id", "quantity",
+    "read_back_due",
 ]  # fmt: skip
+_SENT: Final = """
+SET LOCAL synchronous_commit = off;
+UPDATE automations_execution SET state = %s WHERE id = %s
+"""
+"""One round trip: PostgreSQL takes statements that come together for one transaction."""
 _LEFT_FLAT: Final = frozenset({Execution.State.REJECTED, Execution.State.NOT_SENT})
 
 
@@ -78,7 +85,7 @@ class _Intent:
 
 
 def carry_out(automation: Automation, action: Command, facts: Facts, client: Client) -> Outcome:
-    """Pass the gates, commit the intent, send one request, settle by its answer, read back.
+    """Pass the gates, commit the intent, send one request, settle by its answer.
 
     Raises:
         TransientError: nothing happened at the exchange; the caller may decide and try again.
@@ -94,11 +101,9 @@ def carry_out(automation: Automation, action: Command, facts: Facts, client: Cli
         if isinstance(action, Notify):
             return _settle(intent, Execution.State.CONFIRMED)
     outcome = _send(intent, client)
-    if outcome.word == Execution.State.CONFIRMED:
-        _read_back(intent, client)
-        if isinstance(action, ReducePosition) and _is_isolated(facts):
-            return _reopen(intent, action, client)
-    return outcome
+    if not isinstance(action, ReducePosition) or outcome.word != Execution.State.CONFIRMED:
+        return outcome
+    return _reopen(intent, action, client) if _is_isolated(facts) else outcome
 
 
 def hold(
@@ -166,9 +171,8 @@ def _send(intent: _Intent, client: Client) -> Outcome:
 def _move_to_sent(execution: Execution) -> None:
     """Write that the request is on its way, without waiting for the disk: it changes no promise."""
     execution.become(Execution.State.SENT, timezone.now())
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SET LOCAL synchronous_commit = off")
-        execution.save(update_fields=["state"])
+    with connection.cursor() as cursor:
+        cursor.execute(_SENT, [execution.state, execution.pk])
 
 
 def _settle(
@@ -212,25 +216,28 @@ def _told(intent: _Intent) -> str:
     return execution.error or intent.action.why
 
 
-def _read_back(intent: _Intent, client: Client) -> None:
-    """Store what the exchange shows after the action; a failure to read changes no outcome."""
-    execution = intent.execution
-    try:
-        seen = read(client, Regime(execution.regime), not_before=execution.settled_at)
-        balance = client.balance()
-    except ExchangeError as error:
-        logger.warning("not read back", extra=_fields(intent) | {"error": str(error)})
-        if isinstance(error, KeyRefusedError):
-            suspend(intent.automation.account, str(error))
-        return
+def read_back(execution: Execution, client: Client) -> None:
+    """Store what the exchange shows after an action, for the record.
+
+    Not on the way of the order, nor in the way of the next one: it may wait.
+
+    Raises:
+        ExchangeError: the exchange could not be read; it stays due.
+    """
+    seen = read(client, Regime(execution.regime), not_before=execution.settled_at)
+    balance = client.balance()
     position = seen.position(PositionId(execution.position_id))
     shown = described(position, seen.quote) if position else {}
-    execution.after = execution.after | shown | told(balance)
     with transaction.atomic():
+        due = Execution.objects.filter(pk=execution.pk, read_back_due=True)
+        if not due.update(read_back_due=False):
+            return  # somebody else did
+        execution.after = execution.after | shown | told(balance)
         execution.save(update_fields=["after"])
         now = timezone.now()
+        automation = typed(execution.automation)
         journal.append(
-            entry_about(intent.automation, execution, journal.READ_BACK, message=execution.why, now=now)
+            entry_about(automation, execution, journal.READ_BACK, message=execution.why, now=now)
         )
 
 
@@ -262,7 +269,6 @@ def _reopen(closed: _Intent, action: ReducePosition, client: Client) -> Outcome:
         outcome = Outcome(word=Execution.State.NOT_SENT, execution=execution)
     if outcome.word == Execution.State.CONFIRMED:
         follow(closed.execution, PositionId(execution.position_id))
-        _read_back(intent, client)
     return outcome
 
 

@@ -43,6 +43,9 @@ _STATE_BY: Final = {
     Verdict.CANNOT_BE_TOLD: Execution.State.QUARANTINED,
 }
 _DOES: Final = Execution.Does
+_SETTLED_FIELDS: Final = [
+    "state", "settled_at", "position_id", "error", "report", "read_back_due",
+]  # fmt: skip
 _SILENT: Final = "the close itself got no answer"
 _DIED: Final = "what was to open it ended in between"
 
@@ -67,7 +70,7 @@ def settle(execution: Execution, client: Client, now: datetime) -> None:
     if verdict is Verdict.TOO_LATE:
         execution.error, execution.report = "", None  # the refusal was no error
     with transaction.atomic():
-        execution.save(update_fields=["state", "settled_at", "position_id", "error", "report"])
+        execution.save(update_fields=_SETTLED_FIELDS)
         left = (
             f"; {report_flat(execution, _SILENT)}" if execution.claim_reopening() else _flat(execution)
         )

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final, cast
@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for
 from automations import executing, journal, quarantine, reconciling, resting
-from automations.executing import Cause, Facts
+from automations.executing import Cause, Facts, Outcome
 from automations.locking import lock_name, position_lock
 from automations.models import AutoEntry, Automation, Execution, MarginGuard
 from automations.models.kinds import Kind, OnPosition, find_acting
@@ -31,6 +31,8 @@ from exchange.position import PositionId, Regime
 logger = logging.getLogger(__name__)
 
 EXPIRED: Final = "expired"
+_READ_BACK_WAITS: Final = timedelta(seconds=30)
+_READ_BACK_GIVES_UP: Final = timedelta(days=1)
 OPENED_ENOUGH: Final = "opened as often as it may"
 REFUSED: Final = "refused by the exchange three times in a row"
 _MOST_REFUSALS: Final = 3
@@ -73,7 +75,7 @@ def _look(automation: Kind, position_id: PositionId | None, cause: Cause) -> dic
             return _word(_take_back(automation, position_id, cause, client))
         return _enter(automation, cause, client)
     assert position_id is not None
-    return _word(_act_on(automation, position_id, cause, client, latest))
+    return _answer(_act_on(automation, position_id, cause, client, latest))
 
 
 def latest_on(automation: Automation, position_id: PositionId | None) -> Execution | None:
@@ -95,27 +97,27 @@ def _act_on(
     cause: Cause,
     client: Client,
     latest: Execution | None,
-) -> str:
+) -> Outcome:
     # Nothing is decided on positions from before our own last action on them.
     not_before = latest.settled_at if latest else None
     seen = read(client, Regime(automation.regime), not_before=not_before)
     position = seen.position(position_id)
     if position is None:
-        return "the position is gone"
+        return Outcome(word="the position is gone")
     rule = automation.rule(position_id)
     if not rule.covers(position):
-        return "the position is none of its"
+        return Outcome(word="the position is none of its")
     memory = memory_of(automation, position_id)
     if isinstance(automation, MarginGuard) and memory.spent:
         still = automation.rule(position_id).still_spent(position, seen.quote.price, memory)
         forget_returned(automation, position, still)
     decision = rule.decide(position, seen.quote.price, memory)
     if isinstance(decision, Hold):
-        return decision.reason
+        return Outcome(word=decision.reason)
     if told_already(automation, decision):
-        return "its shadow wrote that down already"
+        return Outcome(word="its shadow wrote that down already")
     facts = Facts(seen=seen, cause=cause, position=position)
-    return executing.carry_out(automation, decision, facts, client).word
+    return executing.carry_out(automation, decision, facts, client)
 
 
 def _enter(entry: AutoEntry, cause: Cause, client: Client) -> dict[str, Any]:
@@ -133,7 +135,7 @@ def _enter(entry: AutoEntry, cause: Cause, client: Client) -> dict[str, Any]:
         _is_over(entry)  # disarms it where this was the last time
     if outcome.execution is None or outcome.word != Execution.State.CONFIRMED:
         return _word(outcome.word)
-    return {
+    return _answer(outcome) | {
         "status": "completed",
         "tradeId": outcome.execution.position_id,
         "side": entry.side,
@@ -234,6 +236,48 @@ def last_refusal(entry: AutoEntry) -> str:
 
 def _word(word: str) -> dict[str, Any]:
     return {"status": word}
+
+
+def _answer(outcome: Outcome) -> dict[str, Any]:
+    """Return the word, and which execution is to be read back now."""
+    acted = outcome.execution
+    due = {"execution": acted.pk} if acted is not None and acted.read_back_due else {}
+    return _word(outcome.word) | due
+
+
+def read_back(execution_id: int) -> None:
+    """Store what the exchange shows after an action; what cannot be read stays due."""
+    due = Execution.objects.filter(pk=execution_id, read_back_due=True)
+    for execution in due.select_related("account", "automation"):
+        _read_back(execution)
+
+
+def read_back_overdue(now: datetime) -> int:
+    """Read back what nobody did within a while, as messages may be lost; return how many were due.
+
+    What cannot be read within a day is given up: too much has happened since.
+    """
+    due = Execution.objects.filter(read_back_due=True)
+    due.filter(settled_at__lt=now - _READ_BACK_GIVES_UP).update(read_back_due=False)
+    overdue = due.filter(settled_at__lt=now - _READ_BACK_WAITS).select_related("account", "automation")
+    return sum(1 for _ in map(_read_back, overdue))
+
+
+def _read_back(execution: Execution) -> None:
+    account = execution.account
+    try:
+        executing.read_back(execution, client_for(account))
+    except (ExchangeError, SealBrokenError) as error:
+        extra = {
+            "account": account.pk,
+            "account_name": account.name,
+            "automation": execution.automation_id,
+            "execution": execution.pk,
+            "error": str(error),
+        }
+        logger.warning("not read back", extra=extra)
+        if isinstance(error, KeyRefusedError):
+            suspend(account, str(error))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

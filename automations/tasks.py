@@ -2,12 +2,14 @@
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
 from celery import shared_task
 from django.utils import timezone
+from kombu.exceptions import OperationalError as QueueError
 
 from automations import delivering, reconciling, retention, services
 from automations.executing import Cause
@@ -32,10 +34,20 @@ def act(
     origin = Execution.Origin.TICK if tick else Execution.Origin.SWEEP
     cause = Cause(origin=origin, tick=_quote(tick) if tick else None)
     try:
-        return services.act(automation_id, PositionId(position_id) if position_id else None, cause)
+        answer = services.act(automation_id, PositionId(position_id) if position_id else None, cause)
     except TransientError as error:
         wait = wait_s(self.request.retries, at_least_s=error.after_s)
         raise self.retry(exc=error, countdown=wait) from error
+    if (executed := answer.pop("execution", None)) is not None:
+        with suppress(QueueError):  # what nobody reads back now is overdue soon
+            read_back.apply_async((executed,))
+    return answer
+
+
+@shared_task(ignore_result=True)
+def read_back(execution_id: int) -> None:
+    """Store what the exchange shows after an action."""
+    services.read_back(execution_id)
 
 
 def wait_s(
@@ -96,7 +108,8 @@ def _sweep(kind: type[Kind], *, urgent: bool) -> str:
 @shared_task(ignore_result=True)
 def reconcile() -> str:
     """Settle executions whose answer never came."""
-    return f"{len(reconciling.settle_all())} settled"
+    settled = len(reconciling.settle_all())
+    return f"{settled} settled, {services.read_back_overdue(timezone.now())} read back"
 
 
 @shared_task(ignore_result=True)

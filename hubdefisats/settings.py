@@ -171,6 +171,7 @@ CELERY_TASK_DEFAULT_QUEUE = "maintenance"
 CELERY_TASK_ROUTES = {
     "automations.tasks.act": {"queue": "automation-execute"},
     "automations.tasks.deliver_notifications": {"queue": "notifications"},
+    "automations.tasks.read_back": {"queue": "notifications"},  # with all else that may wait
 }
 """Where guards' looks go is said as they are sent: they are urgent."""
 CELERY_TASK_CREATE_MISSING_QUEUES = False

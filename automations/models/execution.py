@@ -110,6 +110,9 @@ class Execution(models.Model):
     reopening_due = models.BooleanField(
         default=False, help_text="Once this close is confirmed, its rest is to be opened anew."
     )
+    read_back_due = models.BooleanField(
+        default=False, help_text="What the exchange shows after it has not been read yet."
+    )
     why = models.CharField(max_length=300)
     origin = models.CharField(max_length=8, choices=Origin.choices)
     tick_time_ms = models.PositiveBigIntegerField(
@@ -144,6 +147,9 @@ class Execution(models.Model):
             models.Index(fields=["automation", "-decided_at"], name="execution_by_automation"),
             models.Index(fields=["account", "-decided_at"], name="execution_by_account"),
             models.Index(fields=["automation"], condition=Q(rests=True), name="execution_that_rests"),
+            models.Index(
+                fields=["settled_at"], condition=Q(read_back_due=True), name="execution_to_read_back"
+            ),
             models.Index(
                 fields=["account"], condition=Q(reopening_due=True), name="execution_with_a_reopening"
             ),
@@ -200,6 +206,7 @@ class Execution(models.Model):
         if state not in NEXT_STATES.get(self.state, frozenset()):
             raise ValueError(f"an execution that is {self.state} cannot become {state}")
         self.state = state
+        self.read_back_due = state == self.State.CONFIRMED and self.does != self.Does.NOTIFY
         self.settled_at = None if state in self.UNSETTLED else now
 
 

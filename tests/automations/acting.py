@@ -56,12 +56,20 @@ def move(venue: Simulator, price: int | str) -> None:
 def look(automation: Automation, position: Position | PositionId | str) -> str:
     """Let a worker look, and return in a word what came of it."""
     at = PositionId(position.id if isinstance(position, Position) else position)
-    return str(services.act(automation.pk, at, SWEEP)["status"])
+    return str(and_read_back(services.act(automation.pk, at, SWEEP))["status"])
 
 
 def enter(entry: Automation) -> dict[str, Any]:
     """Let a worker look at an entry, and return its answer."""
-    return services.act(entry.pk, None, SWEEP)
+    return and_read_back(services.act(entry.pk, None, SWEEP))
+
+
+def and_read_back(answer: dict[str, Any]) -> dict[str, Any]:
+    """Do at once what the worker leaves to another queue."""
+    answer.pop("execution", None)
+    for due in Execution.objects.filter(read_back_due=True).order_by("id"):
+        services.read_back(due.pk)
+    return answer
 
 
 def rest_until_ready(automation: Automation) -> None:

@@ -19,6 +19,7 @@ from exchange.simulator.running import Simulator
 from tests.automations.acting import (
     ISOLATED,
     SWEEP,
+    and_read_back,
     effects,
     enter,
     events,
@@ -54,7 +55,7 @@ def expire() -> None:
 def sweep() -> list[str]:
     """Do what the entries' sweep and its worker do, and return the workers' words."""
     return [
-        services.act(due.automation_id, due.position_id, SWEEP)["status"]
+        and_read_back(services.act(due.automation_id, due.position_id, SWEEP))["status"]
         for due in services.due(AutoEntry)
     ]
 

@@ -1,11 +1,14 @@
 """Reducing an isolated trade: closed whole, the rest opened anew, and flat where that fails."""
 
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.db import connection
 
+from accounts.models import Account
 from automations import reconciling
 from automations.models import (
     Automation,
@@ -36,6 +39,7 @@ from tests.automations.acting import (
     states,
     written,
 )
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("chain")
 
@@ -47,6 +51,17 @@ def reducer(guard: MarginGuard) -> MarginGuard:
     guard.save()
     guard.steps.update(does=GuardStep.Does.REDUCE, amount_sats=None, reduce_percentage=40)
     return guard
+
+
+def looked_at_elsewhere(automation: MarginGuard, position: Position) -> str:
+    try:
+        return look(automation, position)
+    finally:
+        connection.close()
+
+
+def latest_but_read_back() -> JournalEntry:
+    return JournalEntry.objects.exclude(event="margin_guard_read_back").latest("id")
 
 
 def running(client: Client) -> Position:
@@ -172,7 +187,7 @@ def test_where_the_exchange_refuses_the_rest_it_stays_flat_and_says_so(
 
     assert client.rest.running_trades() == ()
     assert states() == ["confirmed", "rejected"]
-    newest = JournalEntry.objects.latest("id")
+    newest = latest_but_read_back()
     assert newest.event == "margin_guard_rejected"
     assert f"{long.id} is closed and its rest was not opened again, so it is flat" in newest.message
 
@@ -187,21 +202,26 @@ def test_a_rest_that_could_not_be_sent_is_not_tried_again(
 
     assert client.rest.running_trades() == ()
     assert states() == ["confirmed", "not_sent"]
-    assert "so it is flat" in JournalEntry.objects.latest("id").message
+    assert "so it is flat" in latest_but_read_back().message
 
 
+@pytest.mark.django_db(transaction=True)
 def test_an_account_that_may_no_longer_act_once_its_trade_was_closed_stays_flat(
     venue: Simulator, client: Client, long: Position, reducer: MarginGuard
 ) -> None:
-    """The key is revoked between the close and the opening, and the reading in between shows it."""
+    """The key is refused elsewhere while the close is on its way."""
     move(venue, 95_000)
-    venue.fault("status", status=401, path="/v3/account")
+    venue.fault("late_answer", ms=3000, path=CLOSE)
+    with ThreadPoolExecutor(1) as thread:
+        word = thread.submit(looked_at_elsewhere, reducer, long)
+        wait_until(lambda: "isolated/trade/close" in written(venue), what="the trade is closed")
+        Account.objects.update(verified_at=None)
 
-    assert look(reducer, long) == "account_inactive"
+        assert word.result() == "account_inactive"
 
     assert written(venue) == ["isolated/trade", "isolated/trade/close"]
     assert client.rest.running_trades() == ()
-    assert "so it is flat" in JournalEntry.objects.latest("id").message
+    assert "so it is flat" in latest_but_read_back().message
     assert "so it is flat" in reported(Execution.objects.get())
     assert reconciling.settle_all() == []
 

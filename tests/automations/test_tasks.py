@@ -111,7 +111,7 @@ def test_the_sweep_sends_what_is_due_to_the_urgent_queue(
 
 @pytest.mark.django_db
 def test_with_nothing_open_nothing_is_settled() -> None:
-    assert tasks.reconcile() == "0 settled"
+    assert tasks.reconcile() == "0 settled, 0 read back"
 
 
 @pytest.mark.usefixtures("redis_url")
