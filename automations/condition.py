@@ -27,7 +27,8 @@ SELECT coalesce(everything.switch, 'active'), account.switch, automation.switch,
   JOIN automations_automation AS automation ON automation.id = %(automation)s
   LEFT JOIN accounts_installation AS everything ON everything.id = 1
  CROSS JOIN LATERAL (
-    SELECT count(*) FILTER (WHERE counts AND (live OR own) AND does <> 'notify' AND decided_at > %(minute)s),
+    SELECT count(*) FILTER (WHERE counts AND (live OR own) AND does <> 'notify'
+               AND decided_at > %(minute)s),
            max(settled_at) FILTER (WHERE counts AND own AND here AND state <> ALL(%(idle)s)
                AND (%(step)s IS NULL OR step_id = %(step)s)
                AND (%(does)s IS NULL OR does = %(does)s)),
@@ -73,7 +74,7 @@ class Condition:
     """Of the account; None: unbounded."""
     commands_per_minute: int
     commands: int
-    """Of the account, within the last minute; what other shadows would have done takes nobody's turn."""
+    """Of the account, within the last minute; what other shadows would have done takes no turn."""
     rests_since: datetime | None
     """When the automation last acted on the position: with the step, or with the action, asked for."""
     spent_on_position: Sats
