@@ -183,6 +183,7 @@ def _settle(
     error: ExchangeError | None = None,
 ) -> Outcome:
     execution, now = intent.execution, timezone.now()
+    meant = intended(intent.automation, execution)
     execution.become(state, now)
     if error is not None:
         execution.error = str(error)[:500]
@@ -200,7 +201,7 @@ def _settle(
         outcome = journal.EXECUTED if state == Execution.State.CONFIRMED else state.value
         # The intent stood in the record before the request left; its entry need not delay that.
         journal.append(
-            intended(intent.automation, execution),
+            meant,
             entry_about(intent.automation, execution, outcome, message=_told(intent), now=now),
         )
     changes.announce(redis_client(), execution.account_id)
@@ -260,7 +261,7 @@ def _reopen(closed: _Intent, action: ReducePosition, client: Client) -> Outcome:
         if refused is not None:
             left = replace(refused, message=report_flat(closed.execution, refused.message))
             hold(closed.automation, left, closed.facts, position.id, flat=True)
-            return Outcome(word=refused.reason)
+            return Outcome(word=refused.reason, execution=closed.execution)
         execution.save(force_insert=True)
     try:
         outcome = _send(intent, client)

@@ -59,9 +59,11 @@ def settle(execution: Execution, client: Client, now: datetime) -> None:
         ExchangeError: the exchange could not be read; the execution stays as it is.
     """
     may_arrive = now < execution.decided_at + ARRIVES_WITHIN
-    verdict = _judge(execution, client, may_arrive=may_arrive)
+    automation = typed(execution.automation)
     # Whoever was to settle it died before it could write down even the intent.
     untold = execution.state != Execution.State.UNKNOWN
+    meant = intended(automation, execution)
+    verdict = _judge(execution, client, may_arrive=may_arrive)
     state = _STATE_BY.get(verdict)
     if state is None:
         return
@@ -79,9 +81,8 @@ def settle(execution: Execution, client: Client, now: datetime) -> None:
             resting.no_longer_rests(execution.automation_id, execution.position_id)
         if execution.follows is not None and state == Execution.State.CONFIRMED:
             follow(execution.follows, PositionId(execution.position_id))
-        automation = typed(execution.automation)
         if untold:
-            journal.append(intended(automation, execution))
+            journal.append(meant)
         journal.record(
             automation,
             journal.RECONCILED,

@@ -239,10 +239,10 @@ def _word(word: str) -> dict[str, Any]:
 
 
 def _answer(outcome: Outcome) -> dict[str, Any]:
-    """Return the word, and which execution is to be read back now."""
-    acted = outcome.execution
-    due = {"execution": acted.pk} if acted is not None and acted.read_back_due else {}
-    return _word(outcome.word) | due
+    """Return the word, and which executions are to be read back now: a reopening follows a close."""
+    last = outcome.execution
+    acted = [each for each in (last and last.follows, last) if each and each.read_back_due]
+    return _word(outcome.word) | {"acted": [each.pk for each in acted]}
 
 
 def read_back(execution_id: int) -> None:

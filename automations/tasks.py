@@ -38,9 +38,9 @@ def act(
     except TransientError as error:
         wait = wait_s(self.request.retries, at_least_s=error.after_s)
         raise self.retry(exc=error, countdown=wait) from error
-    if (executed := answer.pop("execution", None)) is not None:
+    for acted in answer.pop("acted", ()):
         with suppress(QueueError):  # what nobody reads back now is overdue soon
-            read_back.apply_async((executed,))
+            read_back.apply_async((acted,))
     return answer
 
 

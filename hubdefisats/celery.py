@@ -56,13 +56,14 @@ def _settle(within_s: float) -> None:
 
 
 @task_prerun.connect
-def close_what_is_broken(**_: Any) -> None:
+def close_what_is_broken(task: Any, **_: Any) -> None:
     """Let a task begin on a connection that works, and that the thread had before if it can be.
 
     Celery itself would close it around each task (CELERY_DB_REUSE_MAX keeps it from that), and opening
     one takes longer than everything else between a tick and its order.
     """
-    close_old_connections()
+    if not task.request.is_eager:  # then the connection is the caller's
+        close_old_connections()
 
 
 @worker_ready.connect

@@ -66,7 +66,7 @@ def enter(entry: Automation) -> dict[str, Any]:
 
 def and_read_back(answer: dict[str, Any]) -> dict[str, Any]:
     """Do at once what the worker leaves to another queue."""
-    answer.pop("execution", None)
+    answer.pop("acted", None)
     for due in Execution.objects.filter(read_back_due=True).order_by("id"):
         services.read_back(due.pk)
     return answer

@@ -220,7 +220,7 @@ _CLOSED = "guard: closed, and not opened again"
     [
         pytest.param({"status": 400, "method": "POST", "path": ISOLATED}, "rejected", id="refused"),
         pytest.param({"status": 503, "method": "POST", "path": ISOLATED}, "not_sent", id="not sent"),
-        pytest.param({"status": 401, "path": "/v3/account"}, "account_inactive", id="key revoked"),
+        pytest.param({"status": 401, "method": "POST", "path": ISOLATED}, "rejected", id="key revoked"),
         pytest.param({"status": 504, "method": "POST", "path": ISOLATED}, "unknown", id="no answer"),
     ],
 )

@@ -1,12 +1,8 @@
 """Being told: a guard fires and a mail arrives; a task that kills its worker is stopped, and told."""
 
-import os
-import signal
-import subprocess
 from collections.abc import Iterator
 from decimal import Decimal
 
-import psutil
 import pytest
 from django.contrib.auth.models import User
 from pytest_django.fixtures import Settings
@@ -107,26 +103,22 @@ def looks(guard: MarginGuard, position: Position) -> int:
     return int(redis_client().get(quarantine.key(guard.pk, position.id)) or 0)
 
 
-def kill_the_one_who_looks(worker: subprocess.Popen[str]) -> None:
-    (child,) = psutil.Process(worker.pid).children()
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait(10)
-
-
 def test_a_task_that_kills_its_worker_three_times_is_not_carried_out_again(
     paper: Paper, position: Position, guard: MarginGuard, capfd: pytest.CaptureFixture[str]
 ) -> None:
     paper.set_price(95_000)
     paper.fault(kind="delay", path=RUNNING, ms=60_000, next=100)
-    with program(*ONE_AT_A_TIME, paper=paper) as worker:
-        for number in (1, 2, 3):
+    for number in (1, 2, 3):
+        with program(*ONE_AT_A_TIME, paper=paper) as worker:
             tasks.send(guard.pk, position.id, urgent=True)
             wait_until(
                 lambda count=number: looks(guard, position) == count,  # type: ignore[misc]
                 within_s=60,
                 what=f"look {number} began",
             )
-            kill_the_one_who_looks(worker)
+            worker.kill()
+            worker.wait(10)
+    with program(*ONE_AT_A_TIME, paper=paper):
         tasks.send(guard.pk, position.id, urgent=True)
         wait_until(Quarantine.objects.exists, within_s=60, what="the pair is quarantined")
         wait_until(

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from automations import tasks
+from automations.models import Execution
 from exchange.config import Endpoints
 from tests.flows.processes import CELERY, program
 from tests.waiting import wait_until
@@ -88,6 +89,7 @@ class Worker:
             return [answer for _, asked, answer in self._answers() if asked == task_id]
 
         wait_until(lambda: len(answered()) >= number, what="the worker answered")
+        self._wait_until_read_back()
         return answered()
 
     def sweep(self, ask: Callable[[], str]) -> list[dict[str, Any]]:
@@ -104,7 +106,20 @@ class Worker:
         )
         due = int(found[0].removesuffix(" due"))
         wait_until(lambda: len(self._acted()) == before + due, what=f"the worker did {found[0]}")
+        self._wait_until_read_back()
         return self._acted()[before:]
+
+    def _wait_until_read_back(self) -> None:
+        """Wait until what was done is read back, or it is said that it could not be."""
+
+        def unsaid() -> bool:
+            due = Execution.objects.filter(read_back_due=True).values_list("pk", flat=True)
+            # What was settled by proof is read back when it is overdue.
+            due = due.exclude(journal__event__endswith="_reconciled")
+            said = self.said() if due else ""
+            return any(not re.search(rf" not read back .*execution={pk}\b", said) for pk in due)
+
+        wait_until(lambda: not unsaid(), what="all is read back")
 
     def _acted(self) -> list[dict[str, Any]]:
         return [answer for name, _, answer in self._answers() if name == _ACT]

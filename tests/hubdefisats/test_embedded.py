@@ -39,7 +39,7 @@ def test_postgres_stops_with_its_block_and_keeps_what_it_was_told(folder: Path) 
     with embedded.postgres(folder / "pg") as url:
         server = _postmaster(folder / "pg")
         _ask(url, "CREATE TABLE kept AS SELECT 42 AS answer")
-    assert not folders.is_alive(server)
+    wait_until(lambda: not folders.is_alive(server), what="the server ends")
 
     # What a machine that lost its power leaves: files that name processes long gone.
     (folder / "pg" / ".handle_pids.json").write_text(json.dumps([1]))
