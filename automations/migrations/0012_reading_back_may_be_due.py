@@ -7,7 +7,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0001_initial'),
-        ('automations', '0009_quarantine'),
+        ('automations', '0011_changes_of_plans_are_noted'),
     ]
 
     operations = [
