@@ -8,7 +8,7 @@ import signal
 from typing import Any, Final
 
 from celery import Celery
-from celery.signals import celeryd_after_setup, setup_logging, task_prerun, worker_ready
+from celery.signals import beat_init, celeryd_after_setup, setup_logging, task_prerun, worker_ready
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 
@@ -64,6 +64,17 @@ def close_what_is_broken(task: Any, **_: Any) -> None:
     """
     if not task.request.is_eager:  # then the connection is the caller's
         close_old_connections()
+
+
+@beat_init.connect
+def stop_between_two_slots(sender: Any, **_: Any) -> None:
+    """Let beat end where it is asked to, and not out of whatever it just does.
+
+    Celery's own handler raises, in the middle of a call to Redis as well, whose client then fails with
+    an error of its own: beat logs that, and goes on for ever.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: sender.stop())
 
 
 @worker_ready.connect

@@ -7,7 +7,8 @@ from typing import Any
 from celery import Celery
 from celery.signals import setup_logging, worker_init
 
-app = Celery("overtime", broker=os.environ["REDIS_URL"])
+# Not the current app: the test that imports this has the platform's tasks to send as well.
+app = Celery("overtime", broker=os.environ["REDIS_URL"], set_as_current=False)
 app.conf.worker_pool = "hubdefisats.workerpool:DeadlinePool"
 app.conf.task_ignore_result = True
 app.conf.worker_concurrency = 2

@@ -42,10 +42,13 @@ class RunningStack:
     def processes(self) -> list[psutil.Process]:
         """Return every process of the folder: ours, the servers, and PostgreSQL's."""
         mark = folders.marked(self.folder)
-        postmaster = int((self.folder / "postgres" / "postmaster.pid").read_text().split()[0])
         ours = [process for process in psutil.process_iter() if _is_marked(process, mark)]
-        server = psutil.Process(postmaster)
+        server = self.postmaster()
         return [*ours, server, *server.children(recursive=True)]
+
+    def postmaster(self) -> psutil.Process:
+        pid_file = self.folder / "postgres" / "postmaster.pid"
+        return psutil.Process(int(pid_file.read_text().split()[0]))
 
     def part(self, words: str) -> psutil.Process:
         """Return the process of this stack whose command line holds the words."""

@@ -33,7 +33,7 @@ def test_a_stack_serves_heals_survives_its_own_death_and_leaves_nothing(folder: 
     with stacks.running(folder) as second:
         assert any("had left" in line for line in second.lines)
         _opens_with_what_it_printed(second)
-        postgres = second.processes()[-1]
+        postgres = second.postmaster()
         stacks.wait_until_gone(
             [each for each in processes if each not in second.processes()], within_s=5
         )
