@@ -9,12 +9,17 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import django
+import hypothesis
 import psycopg2
 import pytest
 import redis
 from django.db import connection
 
 from hubdefisats import embedded, local
+
+# How long an example takes says how busy the machine is, and nothing about what it tries.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 _services = ExitStack()
 atexit.register(_services.close)
