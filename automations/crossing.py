@@ -1,11 +1,16 @@
 """The way of a tick: from the socket's thread to the queue, past the trigger book."""
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from automations.triggers import Direction, Trigger, TriggerBook
 from exchange.market import Quote
+
+RESTS_S: Final = 2.0
+"""A trigger that fired is not armed again for so long, unless its level moved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,13 +84,25 @@ class Departures:
 class Crossing:
     """A trigger book that several threads may use: one weighs ticks, others arm.
 
-    `fire` takes one crossed trigger with its tick.
+    What just fired is not armed again at the same level before a worker had time to act on it: each
+    reading of an account arms it anew, and one action brings several readings.
+
+    Args:
+        fire: takes one crossed trigger with its tick.
+        clock: returns seconds from any fixed start, never going back.
     """
 
-    def __init__(self, fire: Callable[[Trigger, Quote], None]) -> None:
+    def __init__(
+        self,
+        fire: Callable[[Trigger, Quote], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._fire = fire
+        self._clock = clock
         self._book = TriggerBook()
         self._lock = threading.Lock()
+        self._fired_s: dict[Trigger, float] = {}
 
     def __len__(self) -> int:
         return len(self._book)
@@ -94,7 +111,16 @@ class Crossing:
         """Replace everything armed for one account."""
         armed = list(triggers)  # computed here, so that no tick waits for it
         with self._lock:
-            self._book.arm(account_id, armed)
+            self._book.arm(account_id, [each for each in armed if not self._rests(each)])
+
+    def _rests(self, trigger: Trigger) -> bool:
+        """Whether it fired a moment ago; the first reading after that moment arms it again."""
+        if trigger not in self._fired_s:
+            return False
+        if self._clock() < self._fired_s[trigger] + RESTS_S:
+            return True
+        del self._fired_s[trigger]
+        return False
 
     def disarm(self, account_id: int) -> None:
         with self._lock:
@@ -107,7 +133,14 @@ class Crossing:
         """
         with self._lock:
             crossed = self._book.cross(ticks.lowest.price, ticks.highest.price)
+            if crossed:
+                self._remember(crossed)
         for trigger in crossed:
             fell = trigger.level.direction is Direction.FALLING
             self._fire(trigger, ticks.lowest if fell else ticks.highest)
         return len(crossed)
+
+    def _remember(self, crossed: Iterable[Trigger]) -> None:
+        now_s = self._clock()
+        self._fired_s = {it: at_s for it, at_s in self._fired_s.items() if now_s < at_s + RESTS_S}
+        self._fired_s.update(dict.fromkeys(crossed, now_s))

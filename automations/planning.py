@@ -76,7 +76,7 @@ def acting(account_ids: Collection[int]) -> dict[Account, list[Kind]]:
 
 
 def _acting(account_ids: Collection[int]) -> Iterator[Kind]:
-    guards = MarginGuard.acting().prefetch_related("quarantines", "steps__position_thresholds")
+    guards = MarginGuard.acting().prefetch_related("quarantines")
     exits = TakeProfitStopLoss.acting().prefetch_related("quarantines")
     for rows in (guards, exits, AutoEntry.acting().filter(free_on(None))):
         yield from rows.select_related(None).filter(account__in=account_ids)

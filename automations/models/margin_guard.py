@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
@@ -91,6 +91,11 @@ class MarginGuard(PositionAutomation):
             regime_is_known("guard_regime_is_known"),
             side_is_known("guard_side_is_known"),
         ]
+
+    @classmethod
+    def acting(cls) -> models.QuerySet[Self]:
+        """Return them with their steps, which the rule and the gates ask for again and again."""
+        return super().acting().prefetch_related("steps__position_thresholds")
 
     def rule(self, position_id: str | None = None) -> GuardConfig:
         """Return the rule, with a position's own thresholds where it has some.

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from automations.crossing import Crossing, Departures, Range, TickCell
+from automations.crossing import RESTS_S, Crossing, Departures, Range, TickCell
 from automations.triggers import Direction, Trigger
 from exchange.market import Quote, Source
 from exchange.money import UsdPerBtc
@@ -141,6 +141,34 @@ def test_what_fell_and_came_back_between_two_looks_was_crossed(
     crossing.look(Range(lowest=tick(90), highest=tick(100), newest=tick(100)))
 
     assert fired == [(trigger(95), tick(90))]
+
+
+def test_what_fired_is_not_armed_again_before_a_worker_had_time_for_it(fired: Fired) -> None:
+    moment = [7.0]
+    crossing = Crossing(lambda trigger, tick: fired.append((trigger, tick)), clock=lambda: moment[0])
+    crossing.arm(1, [trigger(95)])
+    crossing.look(between(90, 90))
+
+    crossing.arm(1, [trigger(95)])
+    assert crossing.look(between(89, 89)) == 0
+    moment[0] += RESTS_S - 0.1
+    crossing.arm(1, [trigger(95)])
+    assert crossing.look(between(88, 88)) == 0
+
+    moment[0] += 0.1
+    crossing.arm(1, [trigger(95)])
+    assert crossing.look(between(87, 87)) == 1
+    assert fired == [(trigger(95), tick(90)), (trigger(95), tick(87))]
+
+
+def test_a_level_that_moved_is_armed_at_once(crossing: Crossing, fired: Fired) -> None:
+    crossing.arm(1, [trigger(95)])
+    crossing.look(between(90, 90))
+
+    crossing.arm(1, [trigger(91)])
+    crossing.look(between(90, 90))
+
+    assert [each.level.price for each, _ in fired] == [95, 91]
 
 
 def test_a_disarmed_account_fires_nothing_and_another_still_does(

@@ -7,7 +7,7 @@ import pytest
 
 from accounts.gateway import live_view, redis_client
 from accounts.models import Account
-from automations.crossing import Crossing
+from automations.crossing import RESTS_S, Crossing
 from automations.models import GuardStep, MarginGuard
 from automations.planning import PositionPlan, plans_of
 from automations.triggers import Trigger
@@ -29,8 +29,14 @@ def fired() -> list[Trigger]:
 
 
 @pytest.fixture
-def crossing(fired: list[Trigger]) -> Crossing:
-    return Crossing(lambda trigger, _tick: fired.append(trigger))
+def moment() -> list[float]:
+    """Seconds on the clock of the crossing, to be moved."""
+    return [7.0]
+
+
+@pytest.fixture
+def crossing(fired: list[Trigger], moment: list[float]) -> Crossing:
+    return Crossing(lambda trigger, _tick: fired.append(trigger), clock=lambda: moment[0])
 
 
 @pytest.fixture
@@ -126,14 +132,17 @@ def test_an_older_reading_never_replaces_a_newer_one(
 
 
 @pytest.mark.usefixtures("long")
-def test_what_fired_is_armed_again_by_the_next_confirmation(
-    watch: Watch, crossing: Crossing, client: Client, fired: list[Trigger]
+def test_what_fired_is_armed_again_by_a_later_confirmation(
+    watch: Watch, crossing: Crossing, client: Client, fired: list[Trigger], moment: list[float]
 ) -> None:
     snapshot = client.rest.positions()
     watch.take(snapshot)
     crossing.look(between(95_000, 95_000))
     assert len(crossing) == 0
 
+    watch.take(snapshot)
+    assert len(crossing) == 0, "a worker has it just now"
+    moment[0] += RESTS_S
     watch.take(snapshot)
 
     assert len(crossing) == len(fired) == 1
