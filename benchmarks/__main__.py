@@ -13,6 +13,8 @@ SHORT: Final = (
     ("footprint",),
     # Without arguments it takes four minutes: `make bench-pool`.
     ("pool", "--accounts", "60", "--sockets", "15"),
+    ("tick_to_order",),
+    ("flash_crash",),
 )
 """All of them, so short that together they take less than ten minutes."""
 

@@ -175,6 +175,13 @@ def armed(running: Platform) -> int:
     return sum(market["armed"] for market in seen["markets"].values() if market["state"] == "live")
 
 
+def workers() -> int:
+    """Return how many workers answer; one that has just been started takes messages only later."""
+    from hubdefisats.celery import app  # noqa: PLC0415 - Django is ready only now
+
+    return len(app.control.ping(timeout=1) or [])
+
+
 def wait_for(condition: Callable[[], Answer], *, within_s: float, what: str) -> Answer:
     """Return the condition's first true answer.
 

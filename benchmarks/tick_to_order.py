@@ -6,19 +6,22 @@ queued all the while.
 """
 
 import json
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from decimal import Decimal
-from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any, Final
 
 import requests
 import websocket
 
+from benchmarks import report
 from benchmarks.paper import Paper
 from benchmarks.platform import Platform, accounts, armed, open_longs, platform, wait_for
+from benchmarks.report import Aim
+from benchmarks.timing import Unit, spread
 from exchange.auth import Credentials, rest_headers
 from exchange.formulas import Side
 from exchange.position import Position, PositionId
@@ -41,7 +44,12 @@ FIRST_LEVEL: Final = Decimal(99500)
 STEP: Final = Decimal(5)
 CLOSE: Final = "/v3/futures/isolated/trade/close"
 TOPIC: Final = "futures/inverse/btc_usd/lastPrice"
+MOST_MS: Final = {"p50_ms": 6, "p99_ms": 20}
+MOST_TIMES_THE_FLOOR: Final = 5
+MOST_GROWTH_PERCENT: Final = 20
+"""Of the p99, with entries queued."""
 
+Figures = dict[str, float]
 Targets = dict[Decimal, Position]
 """The price that is told, and the position that has to be closed at it."""
 
@@ -50,8 +58,8 @@ def targets(positions: Sequence[Position], first: Decimal) -> Targets:
     return {first - STEP * number: position for number, position in enumerate(positions)}
 
 
-def told(running: Platform, levels: Targets) -> dict[str, float]:
-    """Send one tick after the other; return how many milliseconds each order took to come."""
+def told(running: Platform, levels: Targets) -> Figures:
+    """Send one tick after the other; return how long the orders took to come."""
     for price in levels:
         running.set_price(price)
         time.sleep(EVERY_S)
@@ -60,8 +68,8 @@ def told(running: Platform, levels: Targets) -> dict[str, float]:
     )
     sent = {Decimal(str(tick["price"])): tick["sent_at_us"] for tick in running.ticks()}
     arrived = arrivals(running, levels)
-    taken = [(arrived[levels[price].id] - sent[price]) / 1000 for price in levels]
-    return spread(taken[WARM:]) | {"first_ms": round(taken[0], 2)}
+    taken_s = [(arrived[levels[price].id] - sent[price]) / 1e6 for price in levels]
+    return spread(taken_s[WARM:], Unit.MS) | {"first_ms": round(taken_s[0] * 1000, 4)}
 
 
 def arrivals(running: Platform, levels: Targets) -> dict[str, int]:
@@ -72,17 +80,6 @@ def arrivals(running: Platform, levels: Targets) -> dict[str, int]:
         if write["path"] == CLOSE and write["params"]["id"] in wanted:
             found.setdefault(write["params"]["id"], write["received_at_us"])
     return found
-
-
-def spread(taken_ms: Sequence[float]) -> dict[str, float]:
-    cuts = quantiles(taken_ms, n=100, method="inclusive")
-    found = {
-        "p50_ms": median(taken_ms),
-        "p90_ms": cuts[89],
-        "p99_ms": cuts[98],
-        "max_ms": max(taken_ms),
-    }
-    return {name: round(value, 2) for name, value in found.items()} | {"samples": len(taken_ms)}
 
 
 @contextmanager
@@ -175,7 +172,8 @@ def always_queued(running: Platform, message: bytes) -> Iterator[None]:
         thread.join(5)
 
 
-def measured(running: Platform) -> dict[str, Any]:
+def measured(running: Platform) -> tuple[Figures, Figures, Figures]:
+    """Return what it takes bare, with nothing else to do, and with entries queued."""
     many = SAMPLES // EACH
     opened = open_longs(running, accounts=3 * many, each=EACH)
     keys = {
@@ -211,14 +209,41 @@ def measured(running: Platform) -> dict[str, Any]:
         alone = told(running, quiet)
         with always_queued(running, waiting):
             beside = told(running, busy)
-    return {"floor": floor, "platform": alone, f"platform_with_{QUEUED}_entries_queued": beside}
+    return floor, alone, beside
+
+
+def aims(floor: Figures, alone: Figures, beside: Figures) -> Mapping[str, Aim]:
+    straight = {name: Aim(measured=alone[name], at_most=most) for name, most in MOST_MS.items()}
+    to_floor = {
+        f"{name.removesuffix('_ms')}_times_the_floor": Aim(
+            measured=round(alone[name] / floor[name], 2), at_most=MOST_TIMES_THE_FLOOR
+        )
+        for name in MOST_MS
+    }
+    growth = round(100 * (beside["p99_ms"] / alone["p99_ms"] - 1), 1)
+    queued = {"p99_growth_percent": Aim(measured=growth, at_most=MOST_GROWTH_PERCENT)}
+    return straight | to_floor | queued
 
 
 def main() -> None:
+    folder = report.parser(__doc__ or "").parse_args(sys.argv[1:]).results
     keys = str(3 * SAMPLES // EACH)
     with platform("--accounts", keys, "--limits", "off", PRIVATE_CALLS_PER_S="1000") as running:
-        found = measured(running)
-    print(json.dumps({"benchmark": "tick_to_order"} | found))  # noqa: T201 - the result
+        floor, alone, beside = measured(running)
+    figures: dict[str, Any] = {
+        "samples": SAMPLES - WARM,
+        "alone": alone,
+        f"with_{QUEUED}_entries_queued": beside,
+    }
+    report.publish(
+        report.Report(
+            benchmark="tick_to_order",
+            figures=figures,
+            floor=floor,
+            aims=aims(floor, alone, beside),
+        ),
+        folder,
+    )
 
 
 if __name__ == "__main__":
