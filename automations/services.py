@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for
+from accounts.models import Account
 from automations import executing, journal, quarantine, reconciling, resting
 from automations.executing import Cause, Facts, Outcome
 from automations.locking import lock_name, position_lock
@@ -20,7 +22,13 @@ from automations.models import AutoEntry, Automation, Execution, MarginGuard
 from automations.models.kinds import Kind, OnPosition, find_acting
 from automations.reading import Seen, plain, read, read_price
 from automations.reconciling import Standing
-from automations.remembering import forget_returned, memories_of, memory_of, told_already
+from automations.remembering import (
+    Memories,
+    forget_returned,
+    memories_of_all,
+    memory_of,
+    told_already,
+)
 from automations.rules.actions import CancelOrder, Hold
 from automations.rules.memory import NOTHING
 from automations.suspending import suspend
@@ -36,6 +44,8 @@ _READ_BACK_GIVES_UP: Final = timedelta(days=1)
 OPENED_ENOUGH: Final = "opened as often as it may"
 REFUSED: Final = "refused by the exchange three times in a row"
 _MOST_REFUSALS: Final = 3
+_ACCOUNTS_AT_ONCE: Final = 100
+"""Whose automations are in memory together while all are weighed."""
 
 
 def act(automation_id: int, position_id: PositionId | None, cause: Cause) -> dict[str, Any]:
@@ -294,7 +304,7 @@ def _orders_due() -> Iterator[Due]:
         yield Due(automation_id=order.automation_id, position_id=PositionId(order.position_id))
 
 
-def due(kind: type[Kind]) -> Iterator[Due]:
+def due(kind: type[Kind], *, accounts_at_once: int = _ACCOUNTS_AT_ONCE) -> Iterator[Due]:
     """Weigh every automation of a kind; yield what must be looked at, expired orders among it.
 
     One reading per account and regime. An account that cannot be read is logged and left to the next
@@ -302,31 +312,59 @@ def due(kind: type[Kind]) -> Iterator[Due]:
     """
     if kind is AutoEntry:
         yield from _orders_due()
-    acting = cast("Iterable[Kind]", kind.acting())
     quarantined = quarantine.quarantined()
-    by_reading = attrgetter("account_id", "regime")
-    for (_, regime), group in groupby(sorted(acting, key=by_reading), key=by_reading):
-        automations = list(group)
-        account = automations[0].account
-        try:
-            client = client_for(account)
-            seen = read_price(client) if kind is AutoEntry else read(client, Regime(regime))
-        except (ExchangeError, SealBrokenError) as error:
-            extra = {"account": account.pk, "account_name": account.name, "error": str(error)}
-            logger.warning("account not swept", extra=extra)
-            if isinstance(error, KeyRefusedError):
-                suspend(account, str(error))
-            continue
+    for automations in _acting(kind, accounts_at_once):
+        for found in _due_among(automations):
+            if (found.automation_id, found.position_id or "") not in quarantined:
+                yield found
+
+
+def _acting(kind: type[Kind], accounts_at_once: int) -> Iterator[list[Kind]]:
+    """Yield what acts, of so many accounts at a time, with all that its rules need."""
+    acting: QuerySet[Any, Any] = kind.acting().select_related(None)
+    account_ids = list(acting.order_by("account_id").values_list("account_id", flat=True).distinct())
+    for first in range(0, len(account_ids), accounts_at_once):
+        accounts = Account.objects.in_bulk(account_ids[first : first + accounts_at_once])
+        automations = list(acting.filter(account__in=accounts))
         for automation in automations:
-            for found in _due_or_said(automation, seen):
-                if (found.automation_id, found.position_id or "") not in quarantined:
-                    yield found
+            # One object for each account, not one for each of its automations.
+            automation.account = accounts[automation.account_id]
+        yield automations
 
 
-def _due_or_said(automation: Kind, seen: Seen) -> Iterator[Due]:
+def _due_among(automations: Iterable[Kind]) -> Iterator[Due]:
+    by_reading = attrgetter("account_id", "regime")
+    in_order = sorted(automations, key=by_reading)
+    memories = memories_of_all(in_order)
+    for _, group in groupby(in_order, key=by_reading):
+        of_one = list(group)
+        seen = _seen_by(of_one[0])
+        if seen is None:
+            continue
+        for automation in of_one:
+            yield from _due_or_said(automation, seen, memories.get(automation.pk, {}))
+
+
+def _seen_by(automation: Kind) -> Seen | None:
+    """Return what there is to see for automations like this one; None where it cannot be read."""
+    account = automation.account
+    try:
+        client = client_for(account)
+        if isinstance(automation, AutoEntry):
+            return read_price(client)
+        return read(client, Regime(automation.regime))
+    except (ExchangeError, SealBrokenError) as error:
+        extra = {"account": account.pk, "account_name": account.name, "error": str(error)}
+        logger.warning("account not swept", extra=extra)
+        if isinstance(error, KeyRefusedError):
+            suspend(account, str(error))
+        return None
+
+
+def _due_or_said(automation: Kind, seen: Seen, memories: Memories) -> Iterator[Due]:
     """Yield what is due; an automation whose numbers contradict each other holds up no other."""
     try:
-        yield from _due_of(automation, seen)
+        yield from _due_of(automation, seen, memories)
     except ValueError as fault:
         extra = {
             "automation": automation.pk,
@@ -337,13 +375,12 @@ def _due_or_said(automation: Kind, seen: Seen) -> Iterator[Due]:
         logger.error("automation cannot be used", extra=extra)
 
 
-def _due_of(automation: Kind, seen: Seen) -> Iterator[Due]:
+def _due_of(automation: Kind, seen: Seen, memories: Memories) -> Iterator[Due]:
     price = seen.quote.price
     if isinstance(automation, AutoEntry):
         if _is_over(automation) is None and not isinstance(automation.rule().decide(price), Hold):
             yield Due(automation_id=automation.pk, position_id=None)
         return
-    memories = memories_of(automation)
     for position in seen.positions.positions if seen.positions else ():
         rule, memory = automation.rule(position.id), memories.get(position.id, NOTHING)
         # A spent step whose danger drew back is looked at too, so that it may act again.
