@@ -15,6 +15,7 @@ SHORT: Final = (
     ("pool", "--accounts", "60", "--sockets", "15"),
     ("tick_to_order",),
     ("flash_crash",),
+    ("sweep",),
 )
 """All of them, so short that together they take less than ten minutes."""
 

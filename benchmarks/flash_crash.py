@@ -99,7 +99,7 @@ def crashed(running: Platform, count: int) -> dict[str, Any]:
     return {
         "protected": len(first_us),
         "last_order_s": taken_s[-1] if len(taken_s) == count else None,
-        "median_order_s": median(taken_s) if taken_s else None,
+        "median_order_s": round(median(taken_s), 3) if taken_s else None,
         "first_order_s": taken_s[0] if taken_s else None,
         "duplicates": len(found) - len(first_us),
     }
