@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from smtplib import SMTPDataError, SMTPRecipientsRefused
 from typing import Final
 
-from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.core.mail import EmailMessage
 from django.db.models import F
@@ -80,7 +79,7 @@ def _deliver(taken: Notification) -> bool:
         return True
     try:
         EmailMessage(taken.subject, taken.text, to=[owner.email]).send()
-    except (OSError, ValueError, SoftTimeLimitExceeded) as error:
+    except (OSError, ValueError) as error:
         _failed(taken, " ".join(f"{type(error).__name__}: {error}".split()))
         return isinstance(error, _OF_ONE_MAIL)
     taken.settle(_STATE.SENT, timezone.now())

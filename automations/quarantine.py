@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Final, cast
 
-from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
@@ -30,8 +29,6 @@ _EXPECTED: Final = (
     SealBrokenError,
     OperationalError,
     InterfaceError,
-    # A slow exchange is no poison. A look that not even this ends is killed, and counts.
-    SoftTimeLimitExceeded,
 )
 """Ends that say something about the world, and nothing about the look."""
 

@@ -1,7 +1,7 @@
 """The use cases: act on a position, open an entry, and find everything on which to act."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -299,37 +299,50 @@ class Due:
     """For an entry: an order of its that rests beyond its time, else None."""
 
 
-def _orders_due() -> Iterator[Due]:
-    for order in resting.expired(timezone.now()):
-        yield Due(automation_id=order.automation_id, position_id=PositionId(order.position_id))
+def accounts_to_sweep(kind: type[Kind]) -> list[int]:
+    """Return the accounts where something of the kind may be due."""
+    found = set(kind.acting().order_by().values_list("account_id", flat=True).distinct())
+    if kind is AutoEntry:
+        found.update(resting.expired(timezone.now()).values_list("account_id", flat=True))
+    return sorted(found)
 
 
-def due(kind: type[Kind], *, accounts_at_once: int = _ACCOUNTS_AT_ONCE) -> Iterator[Due]:
+def due(
+    kind: type[Kind],
+    account_ids: Sequence[int] | None = None,
+    *,
+    accounts_at_once: int = _ACCOUNTS_AT_ONCE,
+) -> Iterator[Due]:
     """Weigh every automation of a kind; yield what must be looked at, expired orders among it.
 
-    One reading per account and regime. An account that cannot be read is logged and left to the next
-    sweep; it holds up no other.
+    One reading per account and regime; of these accounts, or of all. An account that cannot be read is
+    logged and left to the next sweep; it holds up no other.
     """
-    if kind is AutoEntry:
-        yield from _orders_due()
+    wanted = accounts_to_sweep(kind) if account_ids is None else account_ids
     quarantined = quarantine.quarantined()
-    for automations in _acting(kind, accounts_at_once):
-        for found in _due_among(automations):
+    for first in range(0, len(wanted), accounts_at_once):
+        at_once = wanted[first : first + accounts_at_once]
+        if kind is AutoEntry:
+            yield from _orders_due(at_once)
+        for found in _due_among(_acting(kind, at_once)):
             if (found.automation_id, found.position_id or "") not in quarantined:
                 yield found
 
 
-def _acting(kind: type[Kind], accounts_at_once: int) -> Iterator[list[Kind]]:
-    """Yield what acts, of so many accounts at a time, with all that its rules need."""
+def _orders_due(account_ids: Sequence[int]) -> Iterator[Due]:
+    for order in resting.expired(timezone.now()).filter(account__in=account_ids):
+        yield Due(automation_id=order.automation_id, position_id=PositionId(order.position_id))
+
+
+def _acting(kind: type[Kind], account_ids: Sequence[int]) -> list[Kind]:
+    """Return what acts on these accounts, with all that its rules need."""
+    accounts = Account.objects.in_bulk(account_ids)
     acting: QuerySet[Any, Any] = kind.acting().select_related(None)
-    account_ids = list(acting.order_by("account_id").values_list("account_id", flat=True).distinct())
-    for first in range(0, len(account_ids), accounts_at_once):
-        accounts = Account.objects.in_bulk(account_ids[first : first + accounts_at_once])
-        automations = list(acting.filter(account__in=accounts))
-        for automation in automations:
-            # One object for each account, not one for each of its automations.
-            automation.account = accounts[automation.account_id]
-        yield automations
+    automations = list(acting.filter(account__in=accounts))
+    for automation in automations:
+        # One object for each account, not one for each of its automations.
+        automation.account = accounts[automation.account_id]
+    return automations
 
 
 def _due_among(automations: Iterable[Kind]) -> Iterator[Due]:

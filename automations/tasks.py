@@ -8,13 +8,14 @@ from decimal import Decimal
 from typing import Any, Final
 
 from celery import shared_task
+from django.conf import settings
 from django.utils import timezone
 from kombu.exceptions import OperationalError as QueueError
 
 from automations import delivering, reconciling, retention, services
 from automations.executing import Cause
 from automations.models import AutoEntry, Execution, MarginGuard, TakeProfitStopLoss
-from automations.models.kinds import Kind
+from automations.models.kinds import KINDS, Kind
 from exchange.errors import TransientError
 from exchange.market import Quote, Source
 from exchange.money import UsdPerBtc
@@ -82,25 +83,44 @@ def send(
 @shared_task(ignore_result=True)
 def sweep_margin_guards() -> str:
     """The second way to every action: weigh all guards, whatever the stream saw."""
-    return _sweep(MarginGuard, urgent=True)
+    return _sweep(MarginGuard)
 
 
 @shared_task(ignore_result=True)
 def sweep_exits() -> str:
     """The same for take profit and stop loss."""
-    return _sweep(TakeProfitStopLoss, urgent=False)
+    return _sweep(TakeProfitStopLoss)
 
 
 @shared_task(ignore_result=True)
 def sweep_entries() -> str:
     """The same for entries."""
-    return _sweep(AutoEntry, urgent=False)
+    return _sweep(AutoEntry)
 
 
-def _sweep(kind: type[Kind], *, urgent: bool) -> str:
+@shared_task(ignore_result=True, expires=EXPIRES_S)
+def sweep_accounts(kind: str, account_ids: list[int]) -> str:
+    """Do a part of a sweep that is too long for one task."""
+    swept = next(each for each in KINDS if kind == each.KIND)
+    return _sweep_accounts(swept, account_ids)
+
+
+def _sweep(kind: type[Kind]) -> str:
+    """Sweep all accounts; many of them in parts, side by side, each well within a task's time."""
+    accounts = services.accounts_to_sweep(kind)
+    at_once = settings.SWEEP_ACCOUNTS
+    if len(accounts) <= at_once:
+        return _sweep_accounts(kind, accounts)
+    parts = range(0, len(accounts), at_once)
+    for begin in parts:
+        sweep_accounts.delay(kind.KIND, accounts[begin : begin + at_once])
+    return f"{len(accounts)} accounts in {len(parts)} parts"
+
+
+def _sweep_accounts(kind: type[Kind], account_ids: list[int]) -> str:
     sent = 0
-    for due in services.due(kind):  # one after the other: a slow account holds back no other's
-        send(due.automation_id, due.position_id, urgent=urgent)
+    for due in services.due(kind, account_ids):  # at once: a slow account holds back no other's
+        send(due.automation_id, due.position_id, urgent=kind is MarginGuard)
         sent += 1
     return f"{sent} due"
 
@@ -118,8 +138,9 @@ def prune_executions() -> str:
     return f"{retention.prune_executions(timezone.now())} pruned"
 
 
-# A mail server may take its time, but no more: a socket waits for `EMAIL_TIMEOUT` only.
-@shared_task(ignore_result=True, expires=EXPIRES_S, soft_time_limit=30, time_limit=40)
+# A mail server may take its time: each wait for it ends after `EMAIL_TIMEOUT`, and a worker that ended
+# with it would take others' tasks along.
+@shared_task(ignore_result=True, expires=EXPIRES_S, soft_time_limit=60, time_limit=300)
 def deliver_notifications() -> str:
     """Deliver what owners are to be told; asked for by each new notification and by the sweep."""
     return f"{delivering.deliver_due()} settled"

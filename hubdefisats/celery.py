@@ -18,7 +18,6 @@ logger = logging.getLogger(__name__)
 SETTLING_PATIENCE_S: Final = 10.0
 """An exchange that does not answer keeps no worker from starting for longer than this."""
 
-logger = logging.getLogger(__name__)
 app = Celery("hubdefisats")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()

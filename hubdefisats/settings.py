@@ -116,6 +116,9 @@ PUBLIC_CALLS_PER_S = env.integer("PUBLIC_CALLS_PER_S", default=1, least=1)
 # Nothing is decided on data older than this, in seconds
 DATA_MAX_AGE_S = env.integer("DATA_MAX_AGE_S", default=5, least=1)
 
+SWEEP_ACCOUNTS = env.integer("SWEEP_ACCOUNTS", default=50, least=1)
+"""In one task of a sweep: each may have to be read from an exchange that takes half a second."""
+
 STREAM_SOCKETS = env.integer("STREAM_SOCKETS", default=32, least=1)
 """One is for prices, the others for accounts, the most at risk first; accounts beyond are polled."""
 STREAM_DIALS_PER_HOUR = env.integer("STREAM_DIALS_PER_HOUR", default=500, least=1)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from celery.exceptions import SoftTimeLimitExceeded
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.test import Client as Browser
@@ -204,27 +203,6 @@ def test_a_mail_server_that_hangs_is_waited_for_no_longer_than_its_time(
     assert "timed out" in told.error
     assert other.attempts == 0
     assert time.monotonic() - began < 10
-
-
-def test_a_task_that_is_cut_off_leaves_the_mail_for_later(account: Account, settings: Settings) -> None:
-    told = tell(account)
-    settings.EMAIL_HOST = "mail.example.com"
-    settings.EMAIL_BACKEND = f"{__name__}.CutOff"
-
-    assert delivering.deliver_due() == 0
-
-    told.refresh_from_db()
-    assert (told.state, told.error) == ("waiting", "SoftTimeLimitExceeded: SoftTimeLimitExceeded()")
-
-
-class CutOff:
-    """A way to send during which the task's time is over."""
-
-    def __init__(self, **_: object) -> None:
-        pass
-
-    def send_messages(self, _: object) -> int:
-        raise SoftTimeLimitExceeded
 
 
 def test_one_that_was_taken_and_lost_comes_again(account: Account, inbox: Inbox) -> None:

@@ -11,7 +11,7 @@ from pytest_django.fixtures import Settings
 from accounts.gateway import redis_client
 from accounts.models import Account
 from automations import tasks
-from automations.models import Execution, MarginGuard
+from automations.models import Execution, GuardStep, MarginGuard
 from exchange.config import Network
 from exchange.errors import TransientError
 from exchange.market import Quote, Source
@@ -93,6 +93,31 @@ def test_each_attempt_waits_longer_than_the_one_before(
     *, retries: int, at_least_s: float, chance: float, wait_s: float
 ) -> None:
     assert tasks.wait_s(retries, at_least_s=at_least_s, chance=lambda: chance) == wait_s
+
+
+@pytest.mark.usefixtures("redis_url", "guard")
+def test_a_sweep_of_many_accounts_is_done_in_parts(
+    settings: Settings, venue: Simulator, account: Account, long: Position
+) -> None:
+    settings.SWEEP_ACCOUNTS = 1
+    other = new_account(venue, 1)
+    MarginGuard.objects.create(account=other, name="other").steps.create(
+        threshold_percent=50, does=GuardStep.Does.ADD_FIXED, amount_sats=1_000
+    )
+    venue.set_price(95_000)
+
+    assert tasks.sweep_margin_guards() == "2 accounts in 2 parts"
+
+    parts = waiting("maintenance")
+    assert [part.task for part in parts] == ["automations.tasks.sweep_accounts"] * 2
+    assert [part.arguments for part in parts] == [
+        ["margin_guard", [account.pk]],
+        ["margin_guard", [other.pk]],
+    ]
+    assert tasks.sweep_accounts("margin_guard", [account.pk]) == "1 due"
+    assert tasks.sweep_accounts("margin_guard", [other.pk]) == "0 due"
+    (message,) = waiting("urgent")
+    assert message.arguments[1] == long.id
 
 
 def test_the_sweep_sends_what_is_due_to_the_urgent_queue(
