@@ -18,9 +18,9 @@ _LOCK: Final = "SELECT 1 FROM accounts_account WHERE id = %(account)s FOR NO KEY
 """Not its key: what only refers to the account can be added meanwhile."""
 
 _READ: Final = """
-SELECT coalesce(everything.switch, 'active'), account.switch, automation.switch,
+SELECT ARRAY[coalesce(everything.switch, 'active'), account.switch, automation.switch] AS switches,
        automation.enabled, automation.shadow,
-       account.is_active AND account.verified_at IS NOT NULL,
+       account.is_active AND account.verified_at IS NOT NULL AS may_act,
        account.reserve_sats, account.budget_per_day_sats, account.commands_per_minute,
        used.*
   FROM accounts_account AS account
@@ -28,15 +28,18 @@ SELECT coalesce(everything.switch, 'active'), account.switch, automation.switch,
   LEFT JOIN accounts_installation AS everything ON everything.id = 1
  CROSS JOIN LATERAL (
     SELECT count(*) FILTER (WHERE counts AND (live OR own) AND does <> 'notify'
-               AND decided_at > %(minute)s),
+               AND decided_at > %(minute)s) AS commands,
            max(settled_at) FILTER (WHERE counts AND own AND here AND state <> ALL(%(idle)s)
                AND (%(step)s IS NULL OR step_id = %(step)s)
-               AND (%(does)s IS NULL OR does = %(does)s)),
-           coalesce(sum(amount_sats) FILTER (WHERE counts AND spends AND own AND here), 0),
-           coalesce(sum(amount_sats) FILTER (WHERE counts AND spends AND own AND recent), 0),
-           coalesce(sum(amount_sats) FILTER (WHERE live AND spends AND recent), 0),
+               AND (%(does)s IS NULL OR does = %(does)s)) AS rests_since,
+           coalesce(sum(amount_sats) FILTER (WHERE counts AND spends AND own AND here), 0)::bigint
+               AS spent_on_position,
+           coalesce(sum(amount_sats) FILTER (WHERE counts AND spends AND own AND recent), 0)::bigint
+               AS spent_by_automation,
+           coalesce(sum(amount_sats) FILTER (WHERE live AND spends AND recent), 0)::bigint
+               AS spent_by_account,
            coalesce(sum(amount_sats) FILTER (WHERE live AND spends
-               AND (settled_at >= %(asked_at)s OR open)), 0)
+               AND (settled_at >= %(asked_at)s OR open)), 0)::bigint AS spent_since
       FROM (
         SELECT *,
                state <> 'shadow' AS live,
@@ -63,7 +66,7 @@ class Condition:
     itself, so that it decides as it would live; the account's sums are what was truly spent.
     """
 
-    switches: tuple[str, str, str]
+    switches: list[str]
     """Of everything, of the account, of the automation."""
     enabled: bool
     shadow: bool
@@ -132,20 +135,7 @@ class Condition:
         with connection.cursor() as cursor:
             cursor.execute((_LOCK if locking else "") + _READ, params)
             row = cursor.fetchone()
+            names = [column.name for column in cursor.description]
         if row is None:
             raise Automation.DoesNotExist(f"automation {automation.pk} is gone")
-        return cls(
-            switches=row[:3],
-            enabled=row[3],
-            shadow=row[4],
-            may_act=row[5],
-            reserve_sats=row[6],
-            budget_per_day_sats=row[7],
-            commands_per_minute=row[8],
-            commands=row[9],
-            rests_since=row[10],
-            spent_on_position=Sats(int(row[11])),
-            spent_by_automation=Sats(int(row[12])),
-            spent_by_account=Sats(int(row[13])),
-            spent_since=Sats(int(row[14])),
-        )
+        return cls(**dict(zip(names, row, strict=True)))

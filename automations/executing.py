@@ -24,9 +24,8 @@ from automations.intending import (
     report_of,
 )
 from automations.models import Automation, Execution
-from automations.models.kinds import typed
 from automations.performing import Done, perform
-from automations.reading import described, read, told
+from automations.reading import described
 from automations.remembering import follow, remember_step
 from automations.rules.actions import (
     AddMargin,
@@ -215,31 +214,6 @@ def _told(intent: _Intent) -> str:
     if execution.follows is not None and execution.state in _LEFT_FLAT:
         return f"{left_flat(execution.follows.position_id)}: {execution.error}"
     return execution.error or intent.action.why
-
-
-def read_back(execution: Execution, client: Client) -> None:
-    """Store what the exchange shows after an action, for the record.
-
-    Not on the way of the order, nor in the way of the next one: it may wait.
-
-    Raises:
-        ExchangeError: the exchange could not be read; it stays due.
-    """
-    seen = read(client, Regime(execution.regime), not_before=execution.settled_at)
-    balance = client.balance()
-    position = seen.position(PositionId(execution.position_id))
-    shown = described(position, seen.quote) if position else {}
-    with transaction.atomic():
-        due = Execution.objects.filter(pk=execution.pk, read_back_due=True)
-        if not due.update(read_back_due=False):
-            return  # somebody else did
-        execution.after = execution.after | shown | told(balance)
-        execution.save(update_fields=["after"])
-        now = timezone.now()
-        automation = typed(execution.automation)
-        journal.append(
-            entry_about(automation, execution, journal.READ_BACK, message=execution.why, now=now)
-        )
 
 
 def _reopen(closed: _Intent, action: ReducePosition, client: Client) -> Outcome:

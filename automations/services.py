@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final
@@ -39,8 +39,6 @@ from exchange.position import PositionId, Regime
 logger = logging.getLogger(__name__)
 
 EXPIRED: Final = "expired"
-_READ_BACK_WAITS: Final = timedelta(seconds=30)
-_READ_BACK_GIVES_UP: Final = timedelta(days=1)
 OPENED_ENOUGH: Final = "opened as often as it may"
 REFUSED: Final = "refused by the exchange three times in a row"
 _MOST_REFUSALS: Final = 3
@@ -253,41 +251,6 @@ def _answer(outcome: Outcome) -> dict[str, Any]:
     last = outcome.execution
     acted = [each for each in (last and last.follows, last) if each and each.read_back_due]
     return _word(outcome.word) | {"acted": [each.pk for each in acted]}
-
-
-def read_back(execution_id: int) -> None:
-    """Store what the exchange shows after an action; what cannot be read stays due."""
-    due = Execution.objects.filter(pk=execution_id, read_back_due=True)
-    for execution in due.select_related("account", "automation"):
-        _read_back(execution)
-
-
-def read_back_overdue(now: datetime) -> int:
-    """Read back what nobody did within a while, as messages may be lost; return how many were due.
-
-    What cannot be read within a day is given up: too much has happened since.
-    """
-    due = Execution.objects.filter(read_back_due=True)
-    due.filter(settled_at__lt=now - _READ_BACK_GIVES_UP).update(read_back_due=False)
-    overdue = due.filter(settled_at__lt=now - _READ_BACK_WAITS).select_related("account", "automation")
-    return sum(1 for _ in map(_read_back, overdue))
-
-
-def _read_back(execution: Execution) -> None:
-    account = execution.account
-    try:
-        executing.read_back(execution, client_for(account))
-    except (ExchangeError, SealBrokenError) as error:
-        extra = {
-            "account": account.pk,
-            "account_name": account.name,
-            "automation": execution.automation_id,
-            "execution": execution.pk,
-            "error": str(error),
-        }
-        logger.warning("not read back", extra=extra)
-        if isinstance(error, KeyRefusedError):
-            suspend(account, str(error))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.utils import timezone
 from kombu.exceptions import OperationalError as QueueError
 
-from automations import delivering, reconciling, retention, services
+from automations import delivering, reading_back, reconciling, retention, services
 from automations.executing import Cause
 from automations.models import AutoEntry, Execution, MarginGuard, TakeProfitStopLoss
 from automations.models.kinds import KINDS, Kind
@@ -48,7 +48,7 @@ def act(
 @shared_task(ignore_result=True)
 def read_back(execution_id: int) -> None:
     """Store what the exchange shows after an action."""
-    services.read_back(execution_id)
+    reading_back.read_back(execution_id)
 
 
 def wait_s(
@@ -129,7 +129,7 @@ def _sweep_accounts(kind: type[Kind], account_ids: list[int]) -> str:
 def reconcile() -> str:
     """Settle executions whose answer never came."""
     settled = len(reconciling.settle_all())
-    return f"{settled} settled, {services.read_back_overdue(timezone.now())} read back"
+    return f"{settled} settled, {reading_back.read_back_overdue(timezone.now())} read back"
 
 
 @shared_task(ignore_result=True)

@@ -10,7 +10,7 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.gateway import redis_client
-from automations import services
+from automations import reading_back, services
 from automations.executing import Cause
 from automations.locking import position_lock
 from automations.models import Automation, Execution, JournalEntry
@@ -68,7 +68,7 @@ def and_read_back(answer: dict[str, Any]) -> dict[str, Any]:
     """Do at once what the worker leaves to another queue."""
     answer.pop("acted", None)
     for due in Execution.objects.filter(read_back_due=True).order_by("id"):
-        services.read_back(due.pk)
+        reading_back.read_back(due.pk)
     return answer
 
 

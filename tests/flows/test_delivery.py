@@ -209,7 +209,7 @@ def test_every_line_about_an_execution_says_whose_it_is(story: Story) -> None:
     lines = re.findall(ours, story.worker.said()[said:], re.MULTILINE)
     assert lines == [
         f"automations.executing execution settled {first} state=confirmed",
-        f"automations.services not read back {first}",
+        f"automations.reading_back not read back {first}",
         f"automations.executing execution settled {second} state=unknown",
         f"automations.reconciling execution settled by proof {second} state=confirmed",
     ]

@@ -1,0 +1,85 @@
+"""Reading an action back: what the exchange shows afterwards, for the record."""
+
+import logging
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.crypto import SealBrokenError
+from accounts.gateway import client_for
+from automations import journal
+from automations.intending import entry_about
+from automations.models import Execution
+from automations.models.kinds import typed
+from automations.reading import described, read, told
+from automations.suspending import suspend
+from exchange.client import Client
+from exchange.errors import ExchangeError, KeyRefusedError
+from exchange.position import PositionId, Regime
+
+logger = logging.getLogger(__name__)
+
+_WAITS: Final = timedelta(seconds=30)
+_GIVES_UP: Final = timedelta(days=1)
+
+
+def read_back(execution_id: int) -> None:
+    """Store what the exchange shows after an action; what cannot be read stays due."""
+    due = Execution.objects.filter(pk=execution_id, read_back_due=True)
+    for execution in due.select_related("account", "automation"):
+        _read_back(execution)
+
+
+def read_back_overdue(now: datetime) -> int:
+    """Read back what nobody did within a while, as messages may be lost; return how many were due.
+
+    What cannot be read within a day is given up: too much has happened since.
+    """
+    due = Execution.objects.filter(read_back_due=True)
+    due.filter(settled_at__lt=now - _GIVES_UP).update(read_back_due=False)
+    overdue = due.filter(settled_at__lt=now - _WAITS).select_related("account", "automation")
+    return sum(1 for _ in map(_read_back, overdue))
+
+
+def _read_back(execution: Execution) -> None:
+    account = execution.account
+    try:
+        _store(execution, client_for(account))
+    except (ExchangeError, SealBrokenError) as error:
+        extra = {
+            "account": account.pk,
+            "account_name": account.name,
+            "automation": execution.automation_id,
+            "execution": execution.pk,
+            "error": str(error),
+        }
+        logger.warning("not read back", extra=extra)
+        if isinstance(error, KeyRefusedError):
+            suspend(account, str(error))
+
+
+def _store(execution: Execution, client: Client) -> None:
+    """Store what the exchange shows after an action, for the record.
+
+    Not on the way of the order, nor in the way of the next one: it may wait.
+
+    Raises:
+        ExchangeError: the exchange could not be read; it stays due.
+    """
+    seen = read(client, Regime(execution.regime), not_before=execution.settled_at)
+    balance = client.balance()
+    position = seen.position(PositionId(execution.position_id))
+    shown = described(position, seen.quote) if position else {}
+    with transaction.atomic():
+        due = Execution.objects.filter(pk=execution.pk, read_back_due=True)
+        if not due.update(read_back_due=False):
+            return  # somebody else did
+        execution.after = execution.after | shown | told(balance)
+        execution.save(update_fields=["after"])
+        now = timezone.now()
+        automation = typed(execution.automation)
+        journal.append(
+            entry_about(automation, execution, journal.READ_BACK, message=execution.why, now=now)
+        )
