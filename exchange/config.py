@@ -106,7 +106,9 @@ class PoolPace:
     poll_s: float = 4.0
     """Between two readings where no stream is live."""
     poll_empty_s: float = 30.0
-    """The same where there was no position: one that somebody opens by hand is seen that late."""
+    """At most, where there was no position: one that somebody opens by hand is seen that late."""
+    empty_per_s: float = 50.0
+    """Readings a second that all such accounts share; few of them are read every `poll_s`."""
     retry_s: float = 1.0
     """After a failed reading; doubles up to `retry_most_s` while readings fail."""
     retry_most_s: float = 15.0
@@ -118,6 +120,10 @@ class PoolPace:
     """At most one socket changes hands in this time, so that reconnects keep their budget."""
     swap_margin: float = 0.05
     """How much more at risk an account must be to take another's socket."""
+
+    def empty_s(self, accounts: int) -> float:
+        """Return the seconds between two readings where so many accounts are without positions."""
+        return max(self.poll_s, min(accounts / self.empty_per_s, self.poll_empty_s))
 
 
 USUAL_CAPS: Final = StreamCaps()

@@ -2,10 +2,22 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import Enum, auto
 from math import inf
 
 from exchange.config import PoolPace
 from exchange.position import PositionsSnapshot
+
+
+class Care(Enum):
+    """What keeps an account fresh."""
+
+    STREAM = auto()
+    """Its stream; read all the same, for some changes bring no event (API notes, 5.9)."""
+    POLLED = auto()
+    """Readings alone."""
+    EMPTY = auto()
+    """Readings alone, and there is nothing to lose."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -31,8 +43,19 @@ class Keeping:
     """The exchange asked for this patience."""
     empty_since_s: float | None = None
 
-    def due_s(self, now_s: float) -> float:
-        """Return when to read next."""
+    def care(self, now_s: float) -> Care:
+        if self.is_heard(now_s):
+            return Care.STREAM
+        # What a stream that fell silent hid may be a position.
+        return Care.POLLED if self.empty_since_s is None or self.fallback else Care.EMPTY
+
+    @property
+    def steady(self) -> bool:
+        """Whether nothing speaks against reading a little before the time."""
+        return not (self.reading or self.failures)
+
+    def due_s(self, now_s: float, every_s: float) -> float:
+        """Return when to read next, where that is usually `every_s` after the last reading."""
         if self.reading:
             return inf
         if self.failures:
@@ -40,11 +63,7 @@ class Keeping:
             return self.tried_s + max(min(backoff_s, self.pace.retry_most_s), self.wait_s)
         if self.changed:
             return now_s
-        if self.is_heard(now_s):
-            return self.tried_s + self.pace.reread_s
-        # What a stream that fell silent hid may be a position.
-        empty = self.empty_since_s is not None and not self.fallback
-        return self.tried_s + (self.pace.poll_empty_s if empty else self.pace.poll_s)
+        return self.tried_s + every_s
 
     def is_heard(self, now_s: float) -> bool:
         """Whether the stream may be believed."""

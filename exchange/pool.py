@@ -31,6 +31,7 @@ from exchange.events import (
 from exchange.keeping import Keeping
 from exchange.position import PositionsSnapshot
 from exchange.protocol import State
+from exchange.rota import Rota
 from exchange.serverclock import ServerClock
 from exchange.session import StreamSession
 from exchange.topics import ISOLATED_TRADES
@@ -137,6 +138,7 @@ class SessionPool:
         self._clock = clock
         self._lock = threading.RLock()
         self._accounts: dict[int, _Account] = {}
+        self._rota = Rota(pace)
         self._leaving: list[StreamSession] = []
         self._dialling: dict[int, float] = {}
         self._swapped_s = float("-inf")
@@ -221,16 +223,14 @@ class SessionPool:
         with self._lock:
             self._allot(now_s)
             fallen = [each for each in self._accounts.values() if self._falls_back(each, now_s)]
-            due = [each for each in self._accounts.values() if self._is_due(each, now_s)]
+            kept = {key: each.keeping for key, each in self._accounts.items() if not each.refused}
+            due = [self._accounts[key] for key in self._rota.due(kept, now_s)]
             for account in due:
                 account.keeping.reading = True
         for account in due:
             self._readers.submit(self._read, account)
         for account in fallen:
             self._listener.fallback_activated(account.member.account_id, account.why)
-
-    def _is_due(self, account: _Account, now_s: float) -> bool:
-        return not account.refused and account.keeping.due_s(now_s) <= now_s
 
     def _falls_back(self, account: _Account, now_s: float) -> bool:
         """Note that a session is not to be believed any more; one that never dialled cannot fail."""

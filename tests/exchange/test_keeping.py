@@ -4,7 +4,7 @@ from math import inf
 import pytest
 
 from exchange.config import PoolPace
-from exchange.keeping import Keeping
+from exchange.keeping import Care, Keeping
 from exchange.market import Source
 from exchange.position import PositionsSnapshot
 from exchange.wire import one, position
@@ -13,7 +13,7 @@ from tests.exchange import documents
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 PACE = PoolPace(
-    stale_s=5, poll_s=4, poll_empty_s=20, retry_s=1, retry_most_s=15, reread_s=15, idle_s=300
+    stale_s=5, poll_s=4, poll_empty_s=20, empty_per_s=50, retry_s=1, retry_most_s=15, idle_s=300
 )
 POSITION = one(position)(documents.running_trade(), "here")
 
@@ -34,48 +34,70 @@ def kept(*, live: bool = False) -> Keeping:
 
 
 def test_an_account_never_read_is_due_at_once() -> None:
-    assert Keeping(pace=PACE, since_s=0).due_s(7) == 7
+    assert Keeping(pace=PACE, since_s=0).due_s(7, 4) == 7
 
 
 @pytest.mark.parametrize(
-    ("live", "now_s", "due_s"),
+    ("live", "now_s", "care"),
     [
-        pytest.param(False, 1, 4, id="without a stream: polled"),
-        pytest.param(True, 1, 15, id="with one: rarely, for what has no event"),
-        pytest.param(True, 5.1, 4, id="not heard for long: REST has taken over"),
+        pytest.param(False, 1, Care.POLLED, id="without a stream"),
+        pytest.param(True, 1, Care.STREAM, id="with one"),
+        pytest.param(True, 5.1, Care.POLLED, id="not heard for long: REST has taken over"),
     ],
 )
-def test_when_to_read_next(*, live: bool, now_s: float, due_s: float) -> None:
-    assert kept(live=live).due_s(now_s) == due_s
+def test_what_keeps_an_account_fresh(*, live: bool, now_s: float, care: Care) -> None:
+    assert kept(live=live).care(now_s) is care
 
 
 @pytest.mark.parametrize(
-    ("fallback", "due_s"),
+    ("live", "fallback", "care"),
     [
-        pytest.param(False, 20, id="nothing to lose: rarely"),
-        pytest.param(True, 4, id="a stream fell silent, and may hide a position"),
+        pytest.param(False, False, Care.EMPTY, id="nothing to lose"),
+        pytest.param(False, True, Care.POLLED, id="a stream fell silent, and may hide a position"),
+        pytest.param(True, False, Care.STREAM, id="with a stream like any other"),
     ],
 )
-def test_when_to_read_an_account_without_positions(*, fallback: bool, due_s: float) -> None:
-    keeping = kept()
+def test_what_keeps_an_account_without_positions_fresh(
+    *, live: bool, fallback: bool, care: Care
+) -> None:
+    keeping = kept(live=live)
     keeping.read(snapshot(count=0), 0)
     keeping.fallback = fallback
 
-    assert keeping.due_s(1) == due_s
+    assert keeping.care(1) is care
+
+
+@pytest.mark.parametrize(
+    ("accounts", "every_s"),
+    [
+        pytest.param(0, 4, id="none"),
+        pytest.param(200, 4, id="as many as the readings suffice for at the usual pace"),
+        pytest.param(500, 10, id="more share them"),
+        pytest.param(1_000_000, 20, id="up to an end"),
+    ],
+)
+def test_how_often_accounts_without_positions_are_read(accounts: int, every_s: float) -> None:
+    assert PACE.empty_s(accounts) == every_s
+
+
+def test_the_next_reading_is_due_a_pace_after_the_last_began() -> None:
+    keeping = kept()
+    keeping.begin_reading(3)
+    assert keeping.due_s(5, 4) == 7
 
 
 def test_an_event_makes_a_reading_due_at_once() -> None:
     keeping = kept(live=True)
     keeping.happened(START + SECOND, 1)
-    assert keeping.due_s(1) == 1
+    assert keeping.due_s(1, 4) == 1
     keeping.begin_reading(1)
-    assert keeping.due_s(2) == 16
+    assert keeping.due_s(2, 4) == 5
 
 
 def test_nothing_is_due_while_a_reading_runs() -> None:
     keeping = kept()
     keeping.reading = True
-    assert keeping.due_s(100) == inf
+    assert keeping.due_s(100, 4) == inf
 
 
 @pytest.mark.parametrize(("failures", "due_s"), [(1, 1), (2, 2), (3, 4), (4, 8), (5, 15), (5000, 15)])
@@ -83,15 +105,15 @@ def test_failed_readings_are_repeated_ever_more_rarely(failures: int, due_s: flo
     keeping = kept()
     for _ in range(failures):
         keeping.failed(0)
-    assert keeping.due_s(0) == due_s
+    assert keeping.due_s(0, 4) == due_s
     keeping.read(snapshot(1), 1)
-    assert keeping.due_s(0) == 4
+    assert keeping.due_s(0, 4) == 4
 
 
 def test_the_exchange_s_wish_for_patience_is_heeded() -> None:
     keeping = kept()
     keeping.failed(60)
-    assert keeping.due_s(0) == 60
+    assert keeping.due_s(0, 4) == 60
 
 
 def test_a_stream_not_heard_for_long_is_lost() -> None:
