@@ -13,7 +13,7 @@ from unfold.admin import ModelAdmin, StackedInline, TabularInline
 
 from accounts.careful import CarefulForm
 from accounts.switch import Switch
-from automations import exporting, quarantine, resting, services
+from automations import ending, exporting, quarantine, resting
 from automations.exporting import Format
 from automations.models import (
     AutoEntry,
@@ -185,9 +185,9 @@ class AutoEntryAdmin(AutomationAdmin):
     def standing(self, entry: AutoEntry) -> str:
         if not entry.pk:
             return "not saved yet"
-        word = services.over(entry)
-        if word == services.REFUSED:
-            return f"{word}: {services.last_refusal(entry)} Enable it to try again."
+        word = ending.over(entry)
+        if word == ending.REFUSED:
+            return f"{word}: {ending.last_refusal(entry)} Enable it to try again."
         return word or ("armed" if entry.enabled else "disabled")
 
     @admin.action(description="Disable the selected automations")

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for
-from automations import gates, services
+from automations import ending, gates, services
 from automations.gates import Request
 from automations.models import AutoEntry, Execution, Quarantine
 from automations.models.kinds import Kind, OnPosition
@@ -287,7 +287,7 @@ class _Weighing:
         if latest is not None and latest.state in Execution.UNSETTLED:
             return "an earlier action is not settled yet"
         if isinstance(self.automation, AutoEntry):
-            word = services.over(self.automation)
+            word = ending.over(self.automation)
             if word is not None:
                 return word
         refused = gates.refusal(request)

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final
@@ -15,7 +14,7 @@ from django.utils import timezone
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for
 from accounts.models import Account
-from automations import executing, journal, quarantine, reconciling, resting
+from automations import ending, executing, journal, quarantine, reconciling, resting
 from automations.executing import Cause, Facts, Outcome
 from automations.locking import lock_name, position_lock
 from automations.models import AutoEntry, Automation, Execution, MarginGuard
@@ -38,10 +37,6 @@ from exchange.position import PositionId, Regime
 
 logger = logging.getLogger(__name__)
 
-EXPIRED: Final = "expired"
-OPENED_ENOUGH: Final = "opened as often as it may"
-REFUSED: Final = "refused by the exchange three times in a row"
-_MOST_REFUSALS: Final = 3
 _ACCOUNTS_AT_ONCE: Final = 100
 """Whose automations are in memory together while all are weighed."""
 
@@ -197,49 +192,10 @@ def pending(entry: AutoEntry, seen: Seen, held: Hold) -> dict[str, Any]:
 
 def _is_over(entry: AutoEntry) -> str | None:
     """Return why the entry opens nothing more, or not yet; one that is done for good is disarmed."""
-    word = over(entry)
-    if word in {EXPIRED, OPENED_ENOUGH, REFUSED}:
-        _disarm(entry, word)
+    word = ending.over(entry)
+    if word in ending.FOR_GOOD:
+        ending.disarm(entry, word)
     return word
-
-
-def over(entry: AutoEntry) -> str | None:
-    """Return why the entry opens nothing more, or not yet; None: it may."""
-    now = timezone.now()
-    if entry.expires_at is not None and entry.expires_at <= now:
-        return EXPIRED
-    opened = Execution.objects.filter(automation=entry, does=Execution.Does.OPEN_POSITION)
-    # What surely never came to the exchange says nothing about what it thinks of the next.
-    newest_tries = opened.resting().filter(decided_at__gte=entry.changed_at)[:_MOST_REFUSALS]
-    if [each.state for each in newest_tries] == [Execution.State.REJECTED] * _MOST_REFUSALS:
-        return REFUSED
-    done = opened.spending().as_seen_by(entry)
-    if done.count() >= entry.most_times:
-        return OPENED_ENOUGH
-    newest = done.first()
-    if newest and newest.settled_at and newest.settled_at + timedelta(seconds=entry.pause_s) > now:
-        return "pausing"
-    return None
-
-
-def _disarm(entry: AutoEntry, why: str) -> None:
-    with transaction.atomic():
-        disarmed = AutoEntry.objects.filter(pk=entry.pk, enabled=True).update(enabled=False)
-        if disarmed and why == REFUSED:
-            journal.record(
-                entry,
-                journal.DISARMED,
-                message=f"disarmed until it is enabled again: {why}: {last_refusal(entry)}",
-                data={},
-                now=timezone.now(),
-                position_id="",
-            )
-
-
-def last_refusal(entry: AutoEntry) -> str:
-    """Return what the exchange said when it refused the entry last."""
-    refused = Execution.objects.filter(automation=entry, state=Execution.State.REJECTED).first()
-    return refused.error if refused else ""
 
 
 def _word(word: str) -> dict[str, Any]:

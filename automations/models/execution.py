@@ -37,14 +37,6 @@ class ExecutionQuerySet(models.QuerySet["Execution"]):
         """Return those whose sats are spent or may be; a shadow's would be."""
         return self.filter(state__in=Execution.SPENDING)
 
-    def resting(self) -> Self:
-        """Return those after which an automation rests: all but what surely did nothing."""
-        return self.exclude(state__in=[Execution.State.NOT_SENT, Execution.State.NOT_APPLIED])
-
-    def as_seen_by(self, automation: Automation) -> Self:
-        """Return what counts for its next decision: a live one is not bound by what a shadow did."""
-        return self if automation.shadow else self.exclude(state=Execution.State.SHADOW)
-
     def sats(self) -> Sats:
         return Sats(self.aggregate(total=Sum("amount_sats"))["total"] or 0)
 

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Account, Installation
-from automations import reconciling, services
+from automations import ending, reconciling, services
 from automations.models import AutoEntry, Automation, Execution, JournalEntry
 from exchange.client import Client
 from exchange.errors import TransientError
@@ -95,7 +95,7 @@ def test_a_cancel_is_an_intent_before_it_leaves_and_counts_as_no_opening(
     AutoEntry.objects.update(expires_at=None, pause_s=0, enabled=True)
 
     mine.refresh_from_db()
-    assert services.over(mine) is None
+    assert ending.over(mine) is None
     intended = JournalEntry.objects.filter(event="auto_entry_intended").latest("id")
     assert intended.data["action"] == "cancel_order"
 
