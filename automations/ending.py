@@ -1,6 +1,6 @@
 """When an entry opens nothing more, or not yet, and how it is disarmed once that is for good."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -56,13 +56,25 @@ class _Past:
 
 def over(entry: AutoEntry) -> str | None:
     """Return why the entry opens nothing more, or not yet; None: it may."""
-    return over_of_all([entry.pk]).get(entry.pk)
+    return over_of_all([entry]).get(entry.pk)
 
 
-def over_of_all(entries: Collection[int]) -> dict[int, str]:
-    """Return the same for many entries, by their ids, in one query; one that may open is left out."""
+def end(entries: Iterable[AutoEntry]) -> dict[int, str]:
+    """Return the same for many entries, by their ids; those that are done for good are disarmed."""
+    asked = list(entries)
+    over = over_of_all(asked)
+    for entry in asked:
+        if (why := over.get(entry.pk)) in FOR_GOOD:
+            _disarm(entry, why)
+    return over
+
+
+def over_of_all(entries: Collection[AutoEntry]) -> dict[int, str]:
+    """Return why entries open nothing more, or not yet, in one query; one that may is left out."""
+    if not entries:
+        return {}
     asked: dict[str, Any] = {
-        "entries": list(entries),
+        "entries": [entry.pk for entry in entries],
         "spending": Execution.SPENDING,
         "idle": [Execution.State.NOT_SENT, Execution.State.NOT_APPLIED],
     }
@@ -85,7 +97,7 @@ def _why(past: _Past, now: datetime) -> str | None:
     return None
 
 
-def disarm(entry: AutoEntry, why: str) -> None:
+def _disarm(entry: AutoEntry, why: str) -> None:
     with transaction.atomic():
         disarmed = AutoEntry.objects.filter(pk=entry.pk, enabled=True).update(enabled=False)
         if disarmed and why == REFUSED:

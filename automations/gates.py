@@ -145,7 +145,7 @@ def cooldown(request: Request) -> Verdict:
     since, rest_s = request.condition.rests_since, request.automation.cooldown_s
     step = getattr(request.action, "step", None)
     if step is not None and isinstance(request.automation, MarginGuard):
-        own = next(each.cooldown_s for each in request.automation.steps.all() if each.pk == step)
+        own = next(each.cooldown_s for each in request.automation.ladder if each.pk == step)
         rest_s = own or rest_s
     if since is not None and since > request.now - timedelta(seconds=rest_s):
         return request.refuse("cooldown", "it rests after its last action")

@@ -3,23 +3,27 @@
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from django.db.models import QuerySet
 
 from accounts.models import Account
 from automations.models import (
     AutoEntry,
     Automation,
     MarginGuard,
-    PositionThreshold,
-    TakeProfitStopLoss,
 )
-from automations.models.kinds import Kind, OnPosition
+from automations.models.kinds import KINDS, Kind, OnPosition
 from automations.models.quarantine import free_on
+from automations.quarantine import quarantined_on
 from automations.remembering import Memories, memories_of_all
+from automations.rules.actions import Hold
 from automations.rules.auto_entry import EntryConfig
 from automations.rules.margin_guard import GuardConfig
 from automations.rules.memory import NOTHING, Memory
 from automations.rules.take_profit_stop_loss import ExitConfig
 from automations.triggers import Level
+from exchange.money import UsdPerBtc
 from exchange.position import Position, PositionId, Regime
 
 logger = logging.getLogger(__name__)
@@ -42,12 +46,26 @@ class PositionPlan:
 
     def levels(self, position: Position) -> tuple[Level, ...]:
         """Return the prices at which a look at the position is worth while."""
-        rule = self.own_rules.get(position.id, self.rule)
+        rule = self._rule_on(position)
+        return () if rule is None else rule.levels(position, self._memory_of(position))
+
+    def due(self, price: UsdPerBtc, positions: Iterable[Position]) -> Iterator[PositionId]:
+        """Yield the positions that must be looked at, at this price."""
+        for position in positions:
+            rule, memory = self._rule_on(position), self._memory_of(position)
+            # A spent step whose danger drew back is looked at too, so that it may act again.
+            if rule and (memory.spent or not isinstance(rule.decide(position, price, memory), Hold)):
+                yield position.id
+
+    def _rule_on(self, position: Position) -> PositionRule | None:
+        """Return the rule for a position; None where nobody may look."""
         if position.regime is not self.regime or position.id in self.quarantined:
-            return ()
-        if not rule.covers(position):
-            return ()
-        return rule.levels(position, self.memories.get(position.id, NOTHING))
+            return None
+        rule = self.own_rules.get(position.id, self.rule)
+        return rule if rule.covers(position) else None
+
+    def _memory_of(self, position: Position) -> Memory:
+        return self.memories.get(position.id, NOTHING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,30 +74,38 @@ class EntryPlan:
 
     automation_id: int
     rule: EntryConfig
+    regime: ClassVar[None] = None
+    """It looks at no position."""
+
+    def due(self, price: UsdPerBtc, _: Iterable[Position]) -> Iterator[None]:
+        """Yield once if it would open at this price."""
+        if not isinstance(self.rule.decide(price), Hold):
+            yield None
 
 
 Plan = PositionPlan | EntryPlan
 
 
-def acting(account_ids: Collection[int]) -> dict[Account, list[Kind]]:
+def acting(
+    account_ids: Collection[int], kinds: Iterable[type[Kind]] = KINDS
+) -> dict[Account, list[Kind]]:
     """Return, by account, what is switched on there, with all that the plans need.
 
     The number of queries is the same for one account and for a thousand.
     """
     found: dict[Account, list[Kind]] = {}
     accounts = Account.objects.in_bulk(account_ids)
-    for automation in _acting(account_ids):
-        # One object for each account, not one for each of its automations.
-        automation.account = accounts[automation.account_id]
-        found.setdefault(automation.account, []).append(automation)
+    for kind in kinds:
+        for automation in _acting(kind, account_ids):
+            # One object for each account, not one for each of its automations.
+            automation.account = accounts[automation.account_id]
+            found.setdefault(automation.account, []).append(automation)
     return found
 
 
-def _acting(account_ids: Collection[int]) -> Iterator[Kind]:
-    guards = MarginGuard.acting().prefetch_related("quarantines")
-    exits = TakeProfitStopLoss.acting().prefetch_related("quarantines")
-    for rows in (guards, exits, AutoEntry.acting().filter(free_on(None))):
-        yield from rows.select_related(None).filter(account__in=account_ids)
+def _acting(kind: type[Kind], account_ids: Collection[int]) -> QuerySet[Any, Kind]:
+    rows: QuerySet[Any, Any] = kind.acting().filter(account__in=account_ids).select_related(None)
+    return rows.filter(free_on(None)) if kind is AutoEntry else rows
 
 
 def plans_of(automations: Collection[Kind]) -> tuple[Plan, ...]:
@@ -89,19 +115,28 @@ def plans_of(automations: Collection[Kind]) -> tuple[Plan, ...]:
 
 def plans_of_all(accounts: Sequence[Collection[Kind]]) -> list[tuple[Plan, ...]]:
     """Return the same for the automations of each of many accounts, in a fixed number of queries."""
-    memories = memories_of_all(automation for account in accounts for automation in account)
-    return [tuple(_usable(account, memories)) for account in accounts]
+    every = [automation for account in accounts for automation in account]
+    past = _Past(memories=memories_of_all(every), quarantined=quarantined_on(every))
+    return [tuple(_usable(account, past)) for account in accounts]
 
 
-def _usable(automations: Iterable[Kind], memories: Mapping[int, Memories]) -> Iterator[Plan]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Past:
+    """What is remembered of automations, by their ids."""
+
+    memories: Mapping[int, Memories]
+    quarantined: Mapping[int, frozenset[PositionId]]
+
+
+def _usable(automations: Iterable[Kind], past: _Past) -> Iterator[Plan]:
     for automation in automations:
         try:
-            yield _plan(automation, memories.get(automation.pk, {}))
+            yield _plan(automation, past)
         except ValueError as fault:
             _say(automation, fault)
 
 
-def _plan(automation: Kind, memories: Memories) -> Plan:
+def _plan(automation: Kind, past: _Past) -> Plan:
     if isinstance(automation, AutoEntry):
         return EntryPlan(automation_id=automation.pk, rule=automation.rule())
     return PositionPlan(
@@ -110,18 +145,19 @@ def _plan(automation: Kind, memories: Memories) -> Plan:
         regime=Regime(automation.regime),
         rule=automation.rule(),
         own_rules=_own_rules(automation),
-        memories=memories,
-        quarantined=frozenset(PositionId(row.position_id) for row in automation.quarantines.all()),
+        memories=past.memories.get(automation.pk, {}),
+        quarantined=past.quarantined.get(automation.pk, frozenset()),
     )
 
 
 def _own_rules(automation: OnPosition) -> dict[PositionId, PositionRule]:
     if not isinstance(automation, MarginGuard):
         return {}
-    thresholds: list[PositionThreshold] = [
-        threshold for step in automation.steps.all() for threshold in step.position_thresholds.all()
-    ]
-    positions = {PositionId(threshold.position_id) for threshold in thresholds}
+    positions = {
+        PositionId(threshold.position_id)
+        for step in automation.ladder
+        for threshold in step.own_thresholds
+    }
     return {position_id: automation.rule(position_id) for position_id in positions}
 
 

@@ -1,7 +1,7 @@
 """Poisoned looks: counted as they begin and end; too many in a row without an end are quarantined."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Final, cast
@@ -114,9 +114,13 @@ def release(row: Quarantine, *, by: str) -> None:
     logger.warning("released", extra=_fields(automation, row.position_id) | {"by": by})
 
 
-def quarantined() -> set[tuple[int, str]]:
-    """Return automation and position of every pair, for those who weigh many at once."""
-    return set(Quarantine.objects.values_list("automation_id", "position_id"))
+def quarantined_on(automations: Iterable[Automation]) -> dict[int, frozenset[PositionId]]:
+    """Return the quarantined positions of many automations, by their ids."""
+    found: dict[int, set[PositionId]] = {}
+    rows = Quarantine.objects.filter(automation__in=[each.pk for each in automations]).order_by()
+    for automation, position_id in rows.values_list("automation_id", "position_id"):
+        found.setdefault(automation, set()).add(PositionId(position_id))
+    return {automation: frozenset(positions) for automation, positions in found.items()}
 
 
 def _fields(automation: Automation, position_id: str) -> dict[str, object]:

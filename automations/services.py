@@ -1,35 +1,26 @@
 """The use cases: act on a position, open an entry, and find everything on which to act."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from operator import attrgetter
 from typing import Any, Final
 
 from django.db import transaction
-from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for
 from accounts.models import Account
-from automations import ending, executing, journal, quarantine, reconciling, resting
+from automations import ending, executing, journal, planning, quarantine, reconciling, resting
 from automations.executing import Cause, Facts, Outcome
 from automations.locking import lock_name, position_lock
 from automations.models import AutoEntry, Automation, Execution, MarginGuard
 from automations.models.kinds import Kind, OnPosition, find_acting
+from automations.planning import Plan
 from automations.reading import Seen, plain, read, read_price
 from automations.reconciling import Standing
-from automations.remembering import (
-    Memories,
-    forget_returned,
-    memories_of_all,
-    memory_of,
-    told_already,
-)
+from automations.remembering import forget_returned, memory_of, told_already
 from automations.rules.actions import CancelOrder, Hold
-from automations.rules.memory import NOTHING
 from automations.suspending import suspend
 from exchange.client import Client
 from exchange.errors import ExchangeError, KeyRefusedError
@@ -125,9 +116,9 @@ def _act_on(
 
 def _enter(entry: AutoEntry, cause: Cause, client: Client) -> dict[str, Any]:
     """Open the entry's trade if its price came; the answer is `pending`, `completed`, or a word."""
-    over = _is_over(entry)
-    if over is not None:
-        return _word(over)
+    over = ending.end([entry])
+    if over:
+        return _word(over[entry.pk])
     seen = read_price(client)
     facts = Facts(seen=seen, cause=cause)
     decision = entry.rule().decide(seen.quote.price, client_id=executing.new_label())
@@ -135,7 +126,7 @@ def _enter(entry: AutoEntry, cause: Cause, client: Client) -> dict[str, Any]:
         return pending(entry, seen, decision)
     outcome = executing.carry_out(entry, decision, facts, client)
     if outcome.word in {Execution.State.CONFIRMED, Execution.State.REJECTED}:
-        _is_over(entry)  # disarms it where this was the last time
+        ending.end([entry])  # disarms it where this was the last time
     if outcome.execution is None or outcome.word != Execution.State.CONFIRMED:
         return _word(outcome.word)
     return _answer(outcome) | {
@@ -190,14 +181,6 @@ def pending(entry: AutoEntry, seen: Seen, held: Hold) -> dict[str, Any]:
     }
 
 
-def _is_over(entry: AutoEntry) -> str | None:
-    """Return why the entry opens nothing more, or not yet; one that is done for good is disarmed."""
-    word = ending.over(entry)
-    if word in ending.FOR_GOOD:
-        ending.disarm(entry, word)
-    return word
-
-
 def _word(word: str) -> dict[str, Any]:
     return {"status": word}
 
@@ -238,14 +221,11 @@ def due(
     logged and left to the next sweep; it holds up no other.
     """
     wanted = accounts_to_sweep(kind) if account_ids is None else account_ids
-    quarantined = quarantine.quarantined()
     for first in range(0, len(wanted), accounts_at_once):
         at_once = wanted[first : first + accounts_at_once]
         if kind is AutoEntry:
             yield from _orders_due(at_once)
-        for found in _due_among(_acting(kind, at_once)):
-            if (found.automation_id, found.position_id or "") not in quarantined:
-                yield found
+        yield from _due_among(planning.acting(at_once, [kind]))
 
 
 def _orders_due(account_ids: Sequence[int]) -> Iterator[Due]:
@@ -253,71 +233,34 @@ def _orders_due(account_ids: Sequence[int]) -> Iterator[Due]:
         yield Due(automation_id=order.automation_id, position_id=PositionId(order.position_id))
 
 
-def _acting(kind: type[Kind], account_ids: Sequence[int]) -> list[Kind]:
-    """Return what acts on these accounts, with all that its rules need."""
-    accounts = Account.objects.in_bulk(account_ids)
-    acting: QuerySet[Any, Any] = kind.acting().select_related(None)
-    automations = list(acting.filter(account__in=accounts))
-    for automation in automations:
-        # One object for each account, not one for each of its automations.
-        automation.account = accounts[automation.account_id]
-    return automations
+def _due_among(acting: Mapping[Account, Collection[Kind]]) -> Iterator[Due]:
+    all_plans = planning.plans_of_all(list(acting.values()))
+    over = ending.end(
+        each for every in acting.values() for each in every if isinstance(each, AutoEntry)
+    )
+    for account, plans in zip(acting, all_plans, strict=True):
+        may_act = [plan for plan in plans if plan.automation_id not in over]
+        for regime in dict.fromkeys(plan.regime for plan in may_act):
+            seen = _seen(account, regime)
+            if seen is not None:
+                yield from _due_of([plan for plan in may_act if plan.regime is regime], seen)
 
 
-def _due_among(automations: Iterable[Kind]) -> Iterator[Due]:
-    by_reading = attrgetter("account_id", "regime")
-    in_order = sorted(automations, key=by_reading)
-    memories = memories_of_all(in_order)
-    for _, group in groupby(in_order, key=by_reading):
-        of_one = list(group)
-        seen = _seen_by(of_one[0])
-        if seen is None:
-            continue
-        for automation in of_one:
-            yield from _due_or_said(automation, seen, memories.get(automation.pk, {}))
+def _due_of(plans: Iterable[Plan], seen: Seen) -> Iterator[Due]:
+    positions = seen.positions.positions if seen.positions else ()
+    for plan in plans:
+        for position_id in plan.due(seen.quote.price, positions):
+            yield Due(automation_id=plan.automation_id, position_id=position_id)
 
 
-def _seen_by(automation: Kind) -> Seen | None:
-    """Return what there is to see for automations like this one; None where it cannot be read."""
-    account = automation.account
+def _seen(account: Account, regime: Regime | None) -> Seen | None:
+    """Return what there is to see, without a regime only the price; None where it cannot be read."""
     try:
         client = client_for(account)
-        if isinstance(automation, AutoEntry):
-            return read_price(client)
-        return read(client, Regime(automation.regime))
+        return read_price(client) if regime is None else read(client, regime)
     except (ExchangeError, SealBrokenError) as error:
         extra = {"account": account.pk, "account_name": account.name, "error": str(error)}
         logger.warning("account not swept", extra=extra)
         if isinstance(error, KeyRefusedError):
             suspend(account, str(error))
         return None
-
-
-def _due_or_said(automation: Kind, seen: Seen, memories: Memories) -> Iterator[Due]:
-    """Yield what is due; an automation whose numbers contradict each other holds up no other."""
-    try:
-        yield from _due_of(automation, seen, memories)
-    except ValueError as fault:
-        extra = {
-            "automation": automation.pk,
-            "account": automation.account_id,
-            "account_name": automation.account.name,
-            "error": str(fault),
-        }
-        logger.error("automation cannot be used", extra=extra)
-
-
-def _due_of(automation: Kind, seen: Seen, memories: Memories) -> Iterator[Due]:
-    price = seen.quote.price
-    if isinstance(automation, AutoEntry):
-        if _is_over(automation) is None and not isinstance(automation.rule().decide(price), Hold):
-            yield Due(automation_id=automation.pk, position_id=None)
-        return
-    for position in seen.positions.positions if seen.positions else ():
-        rule, memory = automation.rule(position.id), memories.get(position.id, NOTHING)
-        # A spent step whose danger drew back is looked at too, so that it may act again.
-        may_return = isinstance(automation, MarginGuard) and bool(memory.spent)
-        if rule.covers(position) and (
-            may_return or not isinstance(rule.decide(position, price, memory), Hold)
-        ):
-            yield Due(automation_id=automation.pk, position_id=position.id)

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.test.utils import CaptureQueriesContext
 
 from accounts.gateway import client_for, redis_client
 from accounts.models import Account
@@ -294,31 +293,6 @@ def test_the_sweep_finds_what_is_due_and_nothing_else(
     assert list(services.due(MarginGuard)) == [
         services.Due(automation_id=guard.pk, position_id=long.id)
     ]
-
-
-def guard_more(account: Account, many: int) -> None:
-    for number in range(many):
-        more = MarginGuard.objects.create(account=account, name=f"guard {number}")
-        step = more.steps.create(threshold_percent=60, does="close_position")
-        step.position_thresholds.create(position_id="long", threshold_percent=40)
-
-
-@pytest.mark.usefixtures("long")
-def test_the_sweep_asks_the_database_no_more_for_many_than_for_one(
-    venue: Simulator, guard: MarginGuard
-) -> None:
-    def asked() -> int:
-        with CaptureQueriesContext(connection) as queries:
-            assert [due.automation_id for due in services.due(MarginGuard)] == [guard.pk]
-        return len(queries)
-
-    venue.set_price(95_000)
-    redis_client().flushdb()
-    of_one = asked()
-    guard_more(guard.account, 5)
-    guard_more(new_account(venue, 1), 5)
-
-    assert asked() == of_one
 
 
 @pytest.mark.parametrize("at_once", [pytest.param(1, id="each alone"), pytest.param(9, id="together")])
