@@ -10,6 +10,7 @@ from django.conf import settings
 
 from exchange.account import Balance
 from exchange.client import Client
+from exchange.live import View
 from exchange.market import Quote, Source
 from exchange.position import Position, PositionId, PositionsSnapshot, Regime
 
@@ -31,16 +32,24 @@ class Seen:
         return None
 
 
-def read(client: Client, regime: Regime, *, not_before: datetime | None = None) -> Seen:
+def read(
+    client: Client,
+    regime: Regime,
+    *,
+    not_before: datetime | None = None,
+    ahead: View | None = None,
+) -> Seen:
     """Read the price, and positions no older than their limit nor than `not_before`.
+
+    `ahead` is what the live view held when it was read for many accounts at once.
 
     Raises:
         ExchangeError: what was asked for cannot be had that fresh.
     """
     if regime is Regime.ISOLATED:
-        snapshot = client.snapshot(settings.DATA_MAX_AGE_S, not_before=not_before)
+        snapshot = client.snapshot(settings.DATA_MAX_AGE_S, not_before=not_before, ahead=ahead)
         return Seen(quote=snapshot.quote, positions=snapshot.positions, balance=snapshot.balance)
-    return replace(read_price(client), positions=read_cross(client))
+    return replace(read_price(client, ahead=ahead), positions=read_cross(client))
 
 
 def read_cross(
@@ -59,8 +68,8 @@ def read_all(client: Client) -> PositionsSnapshot:
     return replace(isolated, positions=(*isolated.positions, *cross.positions))
 
 
-def read_price(client: Client) -> Seen:
-    glance = client.glance(settings.DATA_MAX_AGE_S)
+def read_price(client: Client, *, ahead: View | None = None) -> Seen:
+    glance = client.glance(settings.DATA_MAX_AGE_S, ahead=ahead)
     return Seen(quote=glance.quote, positions=None, balance=glance.balance)
 
 

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.crypto import SealBrokenError
-from accounts.gateway import client_for
+from accounts.gateway import client_for, live_view
 from accounts.models import Account
 from automations import ending, executing, journal, planning, quarantine, reconciling, resting
 from automations.executing import Cause, Facts, Outcome
@@ -24,6 +24,7 @@ from automations.rules.actions import CancelOrder, Hold
 from automations.suspending import suspend
 from exchange.client import Client
 from exchange.errors import ExchangeError, KeyRefusedError
+from exchange.live import View
 from exchange.position import PositionId, Regime
 
 logger = logging.getLogger(__name__)
@@ -238,10 +239,11 @@ def _due_among(acting: Mapping[Account, Collection[Kind]]) -> Iterator[Due]:
     over = ending.end(
         each for every in acting.values() for each in every if isinstance(each, AutoEntry)
     )
-    for account, plans in zip(acting, all_plans, strict=True):
+    views = live_view().read_all([(account.network, account.pk) for account in acting])
+    for account, plans, view in zip(acting, all_plans, views, strict=True):
         may_act = [plan for plan in plans if plan.automation_id not in over]
         for regime in dict.fromkeys(plan.regime for plan in may_act):
-            seen = _seen(account, regime)
+            seen = _seen(account, regime, ahead=view)
             if seen is not None:
                 yield from _due_of([plan for plan in may_act if plan.regime is regime], seen)
 
@@ -253,11 +255,13 @@ def _due_of(plans: Iterable[Plan], seen: Seen) -> Iterator[Due]:
             yield Due(automation_id=plan.automation_id, position_id=position_id)
 
 
-def _seen(account: Account, regime: Regime | None) -> Seen | None:
+def _seen(account: Account, regime: Regime | None, *, ahead: View) -> Seen | None:
     """Return what there is to see, without a regime only the price; None where it cannot be read."""
     try:
         client = client_for(account)
-        return read_price(client) if regime is None else read(client, regime)
+        if regime is None:
+            return read_price(client, ahead=ahead)
+        return read(client, regime, ahead=ahead)
     except (ExchangeError, SealBrokenError) as error:
         extra = {"account": account.pk, "account_name": account.name, "error": str(error)}
         logger.warning("account not swept", extra=extra)

@@ -74,13 +74,16 @@ class Client:
         """
         return self.glance(max_age_s).quote
 
-    def glance(self, max_age_s: float) -> Glance:
+    def glance(self, max_age_s: float, *, ahead: View | None = None) -> Glance:
         """Return the last price, and the balance if somebody read it lately; the age is the price's.
+
+        `ahead` is what somebody read from the live view for many at once; where that is not fresh
+        enough it is read again.
 
         Raises:
             TransientError: also where the answer came too late to be that fresh.
         """
-        view = self._live.read(self._network, self._account_id) if self._live else View()
+        view = ahead if ahead and self._is_fresh(ahead.quote, max_age_s) else self._view()
         return Glance(quote=self._fresh_price(view, max_age_s), balance=view.balance)
 
     def positions(self, max_age_s: float, not_before: datetime | None = None) -> PositionsSnapshot:
@@ -92,9 +95,17 @@ class Client:
         view = self._live.read(None, self._account_id) if self._live else View()
         return self._fresh_positions(view, max_age_s, not_before)
 
-    def snapshot(self, max_age_s: float, not_before: datetime | None = None) -> Snapshot:
-        """Return price and positions; `not_before` is about the positions."""
-        view = self._live.read(self._network, self._account_id) if self._live else View()
+    def snapshot(
+        self, max_age_s: float, not_before: datetime | None = None, *, ahead: View | None = None
+    ) -> Snapshot:
+        """Return price and positions; `not_before` is about the positions, `ahead` as for `glance`."""
+        view = ahead
+        if (
+            view is None
+            or not self._is_fresh(view.quote, max_age_s)
+            or not self._is_fresh(view.positions, max_age_s, not_before)
+        ):
+            view = self._view()
         return Snapshot(
             positions=self._fresh_positions(view, max_age_s, not_before),
             quote=self._fresh_price(view, max_age_s),
@@ -151,8 +162,11 @@ class Client:
     def set_takeprofit(self, trade_id: PositionId, value: UsdPerBtc | None) -> Position | OpenOrder:
         return self._changing(lambda: self.rest.set_takeprofit(trade_id, value))
 
+    def _view(self) -> View:
+        return self._live.read(self._network, self._account_id) if self._live else View()
+
     def _fresh_price(self, view: View, max_age_s: float) -> Quote:
-        if view.quote and is_fresh(view.quote, max_age_s=max_age_s, now=self._now()):
+        if view.quote and self._is_fresh(view.quote, max_age_s):
             return view.quote
         quote = self.rest.quote()
         if self._live:
@@ -163,7 +177,7 @@ class Client:
         self, view: View, max_age_s: float, not_before: datetime | None
     ) -> PositionsSnapshot:
         held = view.positions
-        if held and is_fresh(held, max_age_s=max_age_s, now=self._now(), not_before=not_before):
+        if held and self._is_fresh(held, max_age_s, not_before):
             return held
         snapshot = self.rest.positions()
         if self._live:
@@ -171,11 +185,21 @@ class Client:
         return self._in_time(snapshot, max_age_s)
 
     def _in_time(self, value: Read, max_age_s: float) -> Read:
-        if not is_fresh(value, max_age_s=max_age_s, now=self._now()):
+        if not self._is_fresh(value, max_age_s):
             raise TransientError(
                 f"LN Markets took longer to answer than the {max_age_s:g} s the answer may be old"
             )
         return value
+
+    def _is_fresh(
+        self,
+        value: Quote | PositionsSnapshot | None,
+        max_age_s: float,
+        not_before: datetime | None = None,
+    ) -> bool:
+        return value is not None and is_fresh(
+            value, max_age_s=max_age_s, now=self._now(), not_before=not_before
+        )
 
     def _changing(self, write: Callable[[], Value]) -> Value:
         try:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, TypeVar, cast
@@ -111,24 +111,16 @@ class LiveView:
 
     def read(self, network: str | None, account_id: int | None) -> View:
         """Return what is known, in one round trip; what is not asked for is None."""
-        keys = [_price_key(network)] if network is not None else []
-        if account_id is not None:
-            keys += [_positions_key(account_id), _balance_key(account_id), _floor_key(account_id)]
-        texts = self._get(keys)
+        return self.read_all([(network, account_id)])[0]
+
+    def read_all(self, asked: Sequence[tuple[str | None, int | None]]) -> list[View]:
+        """Return the same for many networks and accounts, all of them in one round trip."""
+        keys = list(dict.fromkeys(key for each in asked for key in _keys(*each)))
+        texts = self._get(keys) if keys else None
         if texts is None:
-            return View()
-        try:
-            return View(
-                quote=_quote(texts[0]) if network is not None else None,
-                positions=_above(texts[-1], texts[-3], positions_of)
-                if account_id is not None
-                else None,
-                balance=_above(texts[-1], texts[-2], balance_of) if account_id is not None else None,
-            )
-        except (ValueError, KeyError, ArithmeticError) as error:
-            # Written by another version of ours, say: unknown, until a new value comes.
-            logger.warning("live view unreadable", extra={"why": str(error)})
-            return View()
+            return [View() for _ in asked]
+        held = dict(zip(keys, texts, strict=True))
+        return [_view(held, network, account_id) for network, account_id in asked]
 
     def _put(self, key: str, at: datetime, text: str) -> None:
         self._reach.call(lambda: self._put_newer(keys=[key], args=[micros(at), text, _KEPT_S]))
@@ -140,6 +132,30 @@ class LiveView:
         if found is None:
             return None
         return [each.decode() if isinstance(each, bytes) else each for each in found]
+
+
+def _keys(network: str | None, account_id: int | None) -> Iterator[str]:
+    if network is not None:
+        yield _price_key(network)
+    if account_id is not None:
+        yield from (_positions_key(account_id), _balance_key(account_id), _floor_key(account_id))
+
+
+def _view(held: Mapping[str, str | None], network: str | None, account_id: int | None) -> View:
+    try:
+        quote = None if network is None else _quote(held[_price_key(network)])
+        if account_id is None:
+            return View(quote=quote)
+        floor = held[_floor_key(account_id)]
+        return View(
+            quote=quote,
+            positions=_above(floor, held[_positions_key(account_id)], positions_of),
+            balance=_above(floor, held[_balance_key(account_id)], balance_of),
+        )
+    except (ValueError, KeyError, ArithmeticError) as error:
+        # Written by another version of ours, say: unknown, until a new value comes.
+        logger.warning("live view unreadable", extra={"why": str(error)})
+        return View()
 
 
 def _price_key(network: str) -> str:

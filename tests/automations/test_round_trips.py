@@ -16,12 +16,11 @@ from exchange.client import Client
 from exchange.position import Position
 from exchange.simulator.running import Simulator
 from tests.automations.acting import SWEEP, effects, look, move, rest_until_ready
+from tests.automations.asking import heard
 
 _KNOWN = re.compile(
     r"FOR NO KEY UPDATE|SET LOCAL synchronous_commit|pg_try_advisory_lock|(FROM|INTO) automations_\w+"
 )
-
-_GREETINGS = {"HELLO", "AUTH", "CLIENT", "SELECT"}
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -42,22 +41,8 @@ class UntilItLeaves:
             self.statements.append(" ".join(sql.split()))
         if "SET state = %s" in sql:
             self._left = True
-            self.commands = self._heard()
+            self.commands = heard(self._commands)
         return execute(sql, params, many, context)
-
-    def _heard(self) -> list[str]:
-        """Return the commands to this test's own database of Redis until now."""
-        heard: list[str] = []
-        with redis.Redis.from_url(settings.REDIS_URL) as client:
-            client.echo("left")
-            number = client.connection_pool.connection_kwargs["db"]
-        for each in self._commands.listen():  # type: ignore[no-untyped-call]
-            if each["command"] == "ECHO left":
-                return heard
-            word = each["command"].split()[0]
-            if int(each["db"]) == number and word not in _GREETINGS:
-                heard.append(word)
-        return heard
 
 
 def asked_for(statement: str) -> str:

@@ -4,17 +4,20 @@ import re
 from collections.abc import Callable, Iterator
 
 import pytest
+import redis
+from django.conf import settings
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from accounts.gateway import client_for
+from accounts.gateway import client_for, live_view
 from accounts.models import Account
 from automations import services
 from automations.models import AutoEntry, MarginGuard, TakeProfitStopLoss
 from automations.models.kinds import Kind
 from exchange.simulator.running import Simulator
 from tests.automations.acting import enter, move
+from tests.automations.asking import heard
 from tests.automations.conftest import new_account, open_long
 
 ACCOUNTS = 3
@@ -108,6 +111,43 @@ def test_the_database_is_asked_no_more_for_many_than_for_one(
         with CaptureQueriesContext(connection) as queries:
             assert len(list(services.due(kind, some))) == len(some) * OF_EACH
         assert tables(queries) == asked
+
+
+@KINDS
+def test_all_accounts_are_looked_up_in_the_live_view_at_once(
+    accounts: list[int],
+    venue: Simulator,
+    *,
+    kind: type[Kind],
+    add: Callable[[Account, int], None],
+    asked: list[str],  # noqa: ARG001
+) -> None:
+    for account in Account.objects.all():
+        add(account, 0)
+    move(venue, 95_000)
+    for account in Account.objects.all():
+        client_for(account).snapshot(5)  # as the stream process leaves it
+
+    with redis.Redis.from_url(settings.REDIS_URL) as other, other.monitor() as commands:
+        assert len(list(services.due(kind, accounts))) == len(accounts)
+        assert heard(commands) == ["MGET"]
+
+
+def test_an_account_that_is_not_fresh_is_read_alone(accounts: list[int], venue: Simulator) -> None:
+    for account in Account.objects.all():
+        add_guard(account, 0)
+    move(venue, 95_000)
+    for account in Account.objects.exclude(pk=accounts[1]):
+        client_for(account).snapshot(5)
+    asked = [("paper", account) for account in accounts]
+    before = live_view().read_all(asked)
+    assert [view.positions is None for view in before] == [False, True, False]
+
+    assert len(list(services.due(MarginGuard, accounts))) == len(accounts)
+
+    after = live_view().read_all(asked)
+    assert [view.positions is None for view in after] == [False] * ACCOUNTS
+    assert [now == then for now, then in zip(after, before, strict=True)] == [True, False, True]
 
 
 def test_an_entry_whose_time_is_over_is_disarmed_also_where_its_price_never_came(

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -68,6 +69,61 @@ def test_what_is_stale_is_read_by_rest_and_put_into_the_live_view(
     assert len(seen.positions.positions) == 1
     assert client.snapshot(max_age_s=5) == seen
     assert len(script.requests) == 2
+
+
+def test_what_was_read_ahead_is_used_while_it_is_fresh(
+    script: Script, client: Client, live: LiveView
+) -> None:
+    put(live)
+    ahead = live.read("paper", 7)
+    put(live)
+
+    assert client.snapshot(5, ahead=ahead).positions == ahead.positions
+    assert client.glance(5, ahead=ahead).quote == ahead.quote
+    assert script.requests == []
+
+
+@pytest.mark.parametrize("then_age_s", [0, 6], ids=["fresh again", "still stale"])
+def test_what_was_read_ahead_and_is_stale_is_asked_for_as_if_it_were_not_there(
+    script: Script, client: Client, live: LiveView, then_age_s: int
+) -> None:
+    put(live, age_s=7)
+    ahead = live.read("paper", 7)
+    put(live, age_s=then_age_s)
+    if then_age_s:
+        script.then(RUNNING, TICKER)
+
+    seen = client.snapshot(5, ahead=ahead)
+
+    asked = Source.REST if then_age_s else Source.STREAM
+    assert (seen.quote.source, seen.positions.source) == (asked, asked)
+    assert client.glance(5, ahead=ahead).quote == seen.quote
+
+
+@pytest.mark.parametrize("part", ["quote", "positions"])
+def test_one_stale_part_of_what_was_read_ahead_asks_the_live_view_again_before_anybody_else(
+    script: Script, client: Client, live: LiveView, part: str
+) -> None:
+    put(live, age_s=7)
+    stale = live.read("paper", 7)
+    put(live)
+    fresh = live.read("paper", 7)
+
+    seen = client.snapshot(5, ahead=replace(fresh, **{part: getattr(stale, part)}))
+
+    assert (seen.quote, seen.positions) == (fresh.quote, fresh.positions)
+    assert script.requests == []
+
+
+def test_what_was_read_ahead_of_a_moment_is_read_anew(
+    script: Script, client: Client, live: LiveView
+) -> None:
+    put(live)
+    script.then(RUNNING)
+
+    seen = client.snapshot(5, datetime.now(UTC), ahead=live.read("paper", 7))
+
+    assert seen.positions.source is Source.REST
 
 
 def test_positions_from_before_a_moment_are_read_anew(
