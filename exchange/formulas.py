@@ -52,12 +52,14 @@ class Side(StrEnum):
 
 def notional(quantity: Usd, price: Exact) -> Fraction:
     """Return the size in sats at a price: Q*S/P."""
-    return Fraction(quantity * SATS_PER_BTC) / Fraction(price)
+    over, under = price.as_integer_ratio()
+    return Fraction(quantity * SATS_PER_BTC * under, over)
 
 
 def profit(side: Side, quantity: Usd, entry: Exact, price: Exact) -> Fraction:
     """Return the unrounded profit in sats at `price`; a loss is negative (6.2)."""
-    return side.sign * (notional(quantity, entry) - notional(quantity, price))
+    bought, sold = notional(quantity, entry), notional(quantity, price)
+    return bought - sold if side is Side.BUY else sold - bought
 
 
 def profit_sats(side: Side, quantity: Usd, entry: Exact, price: Exact) -> Sats:
@@ -70,13 +72,18 @@ def price_at_profit(side: Side, quantity: Usd, entry: Exact, target: Exact) -> F
 
     Solves `profit(side, quantity, entry, P) == target` for P: 1/P = 1/E - side*target/(Q*S).
     """
-    inverse = 1 / Fraction(entry) - side.sign * Fraction(target) / (quantity * SATS_PER_BTC)
-    return 1 / inverse if inverse > 0 else None
+    entry_over, entry_under = entry.as_integer_ratio()
+    target_over, target_under = target.as_integer_ratio()
+    size = quantity * SATS_PER_BTC * target_under
+    inverse = entry_under * size - side.sign * target_over * entry_over
+    return Fraction(entry_over * size, inverse) if inverse > 0 else None
 
 
 def margin_for(quantity: Usd, entry: Exact, leverage: Exact) -> Sats:
     """Return Q*S/(E*L), floored as the exchange floors it (6.3)."""
-    return Sats(floor(notional(quantity, entry) / Fraction(leverage)))
+    over, under = leverage.as_integer_ratio()
+    size = notional(quantity, entry)
+    return Sats(size.numerator * under // (size.denominator * over))
 
 
 def quantity_for(margin: Sats, entry: Exact, leverage: Exact) -> Usd:

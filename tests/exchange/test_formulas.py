@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 from fractions import Fraction
+from math import floor
 
 import pytest
 from hypothesis import given
@@ -428,6 +429,35 @@ def test_a_long_and_a_short_cancel_out(quantity: Usd, entry: UsdPerBtc, at: UsdP
     assert won + formulas.profit(SELL, quantity, entry, at) == 0
     paid = formulas.funding_fee(BUY, quantity, at, Decimal("0.00017"))
     assert paid + formulas.funding_fee(SELL, quantity, at, Decimal("0.00017")) == 0
+
+
+@given(
+    side=sides,
+    quantity=quantities,
+    entry=prices,
+    at=prices | shares,
+    leverage=leverages,
+    target=leverages,
+)
+def test_whole_numbers_give_what_the_notes_say_in_fractions(
+    *,
+    side: Side,
+    quantity: Usd,
+    entry: UsdPerBtc,
+    at: UsdPerBtc | Fraction,
+    leverage: Decimal,
+    target: Decimal,
+) -> None:
+    size = Fraction(quantity * 100_000_000)
+    profit = side.sign * (size / Fraction(entry) - size / Fraction(at))
+    inverse = 1 / Fraction(entry) - side.sign * Fraction(target) / size
+
+    assert formulas.profit(side, quantity, entry, at) == profit
+    assert formulas.margin_for(quantity, entry, leverage) == floor(
+        size / Fraction(entry) / Fraction(leverage)
+    )
+    found = formulas.price_at_profit(side, quantity, entry, target)
+    assert found == (1 / inverse if inverse > 0 else None)
 
 
 @given(sides, quantities, prices, prices)
