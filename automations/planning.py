@@ -116,7 +116,8 @@ def plans_of(automations: Collection[Kind]) -> tuple[Plan, ...]:
 def plans_of_all(accounts: Sequence[Collection[Kind]]) -> list[tuple[Plan, ...]]:
     """Return the same for the automations of each of many accounts, in a fixed number of queries."""
     every = [automation for account in accounts for automation in account]
-    past = _Past(memories=memories_of_all(every), quarantined=quarantined_on(every))
+    of_accounts = {automation.account_id for automation in every}
+    past = _Past(memories=memories_of_all(every), quarantined=quarantined_on(of_accounts))
     return [tuple(_usable(account, past)) for account in accounts]
 
 

@@ -1,7 +1,7 @@
 """Poisoned looks: counted as they begin and end; too many in a row without an end are quarantined."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Final, cast
@@ -114,10 +114,10 @@ def release(row: Quarantine, *, by: str) -> None:
     logger.warning("released", extra=_fields(automation, row.position_id) | {"by": by})
 
 
-def quarantined_on(automations: Iterable[Automation]) -> dict[int, frozenset[PositionId]]:
-    """Return the quarantined positions of many automations, by their ids."""
+def quarantined_on(accounts: Collection[int]) -> dict[int, frozenset[PositionId]]:
+    """Return the quarantined positions of all automations of these accounts, by their ids."""
     found: dict[int, set[PositionId]] = {}
-    rows = Quarantine.objects.filter(automation__in=[each.pk for each in automations]).order_by()
+    rows = Quarantine.objects.filter(automation__account__in=accounts).order_by()
     for automation, position_id in rows.values_list("automation_id", "position_id"):
         found.setdefault(automation, set()).add(PositionId(position_id))
     return {automation: frozenset(positions) for automation, positions in found.items()}

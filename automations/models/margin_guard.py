@@ -116,7 +116,7 @@ class MarginGuard(PositionAutomation):
         """
         config = self.rule_of([step.as_rule() for step in self.ladder])
         own = {
-            threshold.step_id: Fraction(threshold.threshold_percent) / 100
+            threshold.step_id: share_of(threshold.threshold_percent)
             for step in self.ladder
             for threshold in step.own_thresholds
             if threshold.position_id == position_id
@@ -244,9 +244,9 @@ class GuardStep(models.Model):
     def as_rule(self) -> Step:
         return Step(
             number=self.pk or 0,
-            threshold=_share(self.threshold_percent),
+            threshold=share_of(self.threshold_percent),
             response=self._response(),
-            hysteresis=None if self.hysteresis_percent is None else _share(self.hysteresis_percent),
+            hysteresis=None if self.hysteresis_percent is None else share_of(self.hysteresis_percent),
         )
 
     def _response(self) -> Response:
@@ -256,11 +256,11 @@ class GuardStep(models.Model):
             case self.Does.ADD_FIXED:
                 return AddFixed(amount=Sats(self.amount_sats or 0))
             case self.Does.ADD_SHARE:
-                return AddShare(share=_share(self.share_percent))
+                return AddShare(share=share_of(self.share_percent))
             case self.Does.ADD_TO_REACH:
-                return AddToReach(target=_share(self.target_percent))
+                return AddToReach(target=share_of(self.target_percent))
             case self.Does.REDUCE:
-                return Reduce(share=_share(self.reduce_percentage))
+                return Reduce(share=share_of(self.reduce_percentage))
             case _:
                 return Close()
 
@@ -279,8 +279,10 @@ def _said(percent: Decimal) -> str:
     return f"{Decimal(percent).normalize():f} %"
 
 
-def _share(percent: Any) -> Fraction:
-    return Fraction(percent or 0) / 100
+def share_of(percent: Decimal | int | None) -> Fraction:
+    """Return a percentage, as it is kept or was just entered, as a share; none of it is 0."""
+    over, under = (percent or 0).as_integer_ratio()
+    return Fraction(over, under * 100)
 
 
 class PositionThreshold(models.Model):
@@ -309,7 +311,7 @@ class PositionThreshold(models.Model):
         super().clean()
         if getattr(self, "threshold_percent", None) is None:
             return  # the form already said what is wrong with it
-        step = replace(self.step.as_rule(), threshold=_share(self.threshold_percent))
+        step = replace(self.step.as_rule(), threshold=share_of(self.threshold_percent))
         try:
             self.step.guard.rule_of([step])
         except ValueError as fault:

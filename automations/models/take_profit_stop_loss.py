@@ -13,7 +13,7 @@ from automations.models.automation import (
     regime_is_known,
     side_is_known,
 )
-from automations.models.margin_guard import percent_field
+from automations.models.margin_guard import percent_field, share_of
 from automations.rules.take_profit_stop_loss import (
     AtPrice,
     Base,
@@ -183,7 +183,7 @@ class TakeProfitStopLoss(PositionAutomation):
         does = Does(self.does)
         return ExitConfig(
             does=does,
-            threshold=Fraction(self.trigger_pnl_percentage) / 100,
+            threshold=share_of(self.trigger_pnl_percentage),
             when=When(self.when),
             base=Base(self.base),
             target=self._target() if does in {Does.UPDATE_TP, Does.UPDATE_SL} else None,
@@ -194,7 +194,7 @@ class TakeProfitStopLoss(PositionAutomation):
         )
 
     def _target(self) -> Target:
-        share = Fraction(self.distance_percent or 0) / 100
+        share = share_of(self.distance_percent)
         match self.Level(self.level):
             case self.Level.PRICE:
                 price = self.new_takeprofit if self.does == Does.UPDATE_TP else self.new_stoploss
