@@ -1,7 +1,8 @@
-"""How long it takes to weigh every guard of many accounts from the live view, and find nothing due.
+"""How long it takes to weigh all automations of many accounts from the live view, and find nothing due.
 
-Rival: one message to a worker for each guard, whose task weighs that one from the same live view.
-A few hundred of them are measured, and the rest is extrapolated.
+Each kind is swept by itself, as beat asks for it: guards, exits, entries, as many of each. Rival: one
+message to a worker for each guard, whose task weighs that one from the same live view. A few hundred of
+them are measured, and the rest is extrapolated.
 """
 
 import sys
@@ -24,13 +25,15 @@ from hubdefisats.stack.programs import WORKER
 
 if TYPE_CHECKING:
     from accounts.models import Account
+    from automations.models.kinds import Kind
 
 ACCOUNTS: Final = 1000
-GUARDS: Final = 10
-"""Of each account, all for its one position, each with another threshold."""
+OF_EACH: Final = 10
+"""Of each account and kind: guards and exits for its one position, each with another threshold."""
 SWEEPS: Final = 10
 MESSAGES: Final = 300
 QUEUE: Final = "automation-execute"
+KINDS: Final = ("guards", "exits", "entries")
 PRICE: Final = UsdPerBtc(Decimal(100_000))
 MOST_S: Final = 2
 LEAST_TIMES: Final = 10
@@ -50,28 +53,53 @@ LONG: Final = Position(
 )
 
 
-def guarded(owned: Sequence["Account"]) -> list[int]:
-    """Make the guards; return their ids, one of each account after the other."""
+def guard(account: "Account", number: int) -> int:
+    """Make a guard that adds margin once half of it, or more, is lost; return its id."""
+    from automations.models import MarginGuard  # noqa: PLC0415 - Django is ready only now
+
+    made = MarginGuard.objects.create(account=account, name=f"guard {number}", metric="margin_used")
+    made.steps.create(threshold_percent=50 + number, does="add_fixed", amount_sats=1000)
+    return made.pk
+
+
+def exit_of(account: "Account", number: int) -> None:
+    """Make one that moves the stop to break-even at a profit of half of the margin, or more."""
+    from automations.models import TakeProfitStopLoss  # noqa: PLC0415 - Django is ready only now
+
+    TakeProfitStopLoss.objects.create(
+        account=account,
+        name=f"exit {number}",
+        does="update_sl",
+        level="break_even",
+        trigger_pnl_percentage=50 + number,
+    )
+
+
+def entry(account: "Account", number: int) -> None:
+    """Make an entry that waits for a fall by a tenth, or more."""
+    from automations.models import AutoEntry  # noqa: PLC0415 - Django is ready only now
+
+    AutoEntry.objects.create(
+        account=account,
+        name=f"entry {number}",
+        side=Side.BUY,
+        quantity=1000,
+        trigger_price=PRICE * 9 / 10 - number,
+    )
+
+
+def automated(owned: Sequence["Account"]) -> list[int]:
+    """Make all automations; return the ids of the guards, one of each account after the other."""
     from django.db import transaction  # noqa: PLC0415 - Django is ready only now
 
-    from automations.models import GuardStep, MarginGuard  # noqa: PLC0415
-
+    guards = []
     with transaction.atomic():
-        guards = [
-            MarginGuard.objects.create(account=account, name=f"guard {number}", metric="margin_used")
-            for number in range(GUARDS)
-            for account in owned
-        ]
-        GuardStep.objects.bulk_create(
-            GuardStep(
-                guard=guard,
-                threshold_percent=50 + number % GUARDS,
-                does=GuardStep.Does.ADD_FIXED,
-                amount_sats=1000,
-            )
-            for number, guard in enumerate(guards)
-        )
-    return [guard.pk for guard in guards]
+        for number in range(OF_EACH):
+            for account in owned:
+                guards.append(guard(account, number))
+                exit_of(account, number)
+                entry(account, number)
+    return guards
 
 
 def show(owned: Sequence["Account"]) -> None:
@@ -92,15 +120,14 @@ def position_of(account_id: int) -> PositionId:
     return PositionId(f"long of {account_id}")
 
 
-def swept(owned: Sequence["Account"]) -> Iterator[float]:
-    """Weigh all guards again and again; yield how many seconds each time took."""
+def swept(kind: "type[Kind]", owned: Sequence["Account"]) -> Iterator[float]:
+    """Weigh all of a kind again and again; yield how many seconds each time took."""
     from automations import services  # noqa: PLC0415 - Django is ready only now
-    from automations.models import MarginGuard  # noqa: PLC0415
 
     for _ in range(SWEEPS):
         show(owned)
         began_s = time.perf_counter()
-        if found := list(services.due(MarginGuard)):
+        if found := list(services.due(kind)):
             raise RuntimeError(f"{len(found)} are due, though the price stands still")
         yield time.perf_counter() - began_s
 
@@ -134,32 +161,39 @@ def done() -> int:
 
 def measured(running: Platform) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what the sweep takes, and its rival."""
+    from automations.models import kinds  # noqa: PLC0415 - Django is ready only now
+
     owned = accounts(running, ACCOUNTS)
-    guards = guarded(owned)
-    first_s, *taken_s = swept(owned)
+    guards = automated(owned)
+    figures: dict[str, Any] = {"accounts": ACCOUNTS, "automations_of_each_kind": len(guards)}
+    for name, kind in zip(KINDS, kinds.KINDS, strict=True):
+        first_s, *taken_s = swept(kind, owned)
+        figures[name] = {"first_s": round(first_s, 4)} | spread(taken_s, Unit.S)
     rival_s = one_by_one(running, owned, guards)
-    figures = {"accounts": ACCOUNTS, "automations": len(guards), "first_s": round(first_s, 4)}
     rival = {
         "what": "a message for each, to a worker; the whole is extrapolated from those measured",
         "messages": MESSAGES,
         "measured_s": round(rival_s, 4),
         "whole_s": round(rival_s * len(guards) / MESSAGES, 2),
     }
-    return figures | spread(taken_s, Unit.S), rival
+    return figures, rival
 
 
 def main() -> None:
     folder = report.parser(__doc__ or "").parse_args(sys.argv[1:]).results
     with platform("--accounts", str(ACCOUNTS)) as running:
         figures, rival = measured(running)
-    times = round(rival["whole_s"] / figures["p50_s"], 1)
+    times = round(rival["whole_s"] / figures["guards"]["p50_s"], 1)
     report.publish(
         report.Report(
             benchmark="sweep",
             figures=figures,
             rival=rival,
             aims={
-                "p50_s": Aim(measured=figures["p50_s"], at_most=MOST_S),
+                **{
+                    f"{name}_p50_s": Aim(measured=figures[name]["p50_s"], at_most=MOST_S)
+                    for name in KINDS
+                },
                 "times_the_rival": Aim(measured=times, at_least=LEAST_TIMES),
             },
         ),
