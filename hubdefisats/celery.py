@@ -12,12 +12,15 @@ from celery.signals import beat_init, celeryd_after_setup, setup_logging, task_p
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 
+from hubdefisats import broker
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hubdefisats.settings")
 logger = logging.getLogger(__name__)
 
 SETTLING_PATIENCE_S: Final = 10.0
 """An exchange that does not answer keeps no worker from starting for longer than this."""
 
+broker.use()
 app = Celery("hubdefisats")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()

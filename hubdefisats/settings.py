@@ -158,6 +158,7 @@ CELERY_BROKER_URL = REDIS_URL
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "priority_steps": [0],  # one list for each queue, not four
     "queue_order_strategy": "priority",  # the order of CELERY_TASK_QUEUES
     "visibility_timeout": 180,  # beyond the longest wait of a retry, 60 s
     "socket_connect_timeout": 5,
@@ -167,7 +168,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 }
 CELERY_TASK_QUEUES = [
     # Without a routing key of its own a queue would get the default one, and every message with it.
-    Queue(name, routing_key=name)
+    # What is urgent has expired before Redis would give it out again: it is not kept for that.
+    Queue(name, routing_key=name, no_ack=name == "urgent")
     for name in ("urgent", "automation-execute", "maintenance", "notifications")
 ]
 CELERY_TASK_DEFAULT_QUEUE = "maintenance"
@@ -185,6 +187,7 @@ CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 3, "interval_start": 0, "inte
 CELERY_TASK_SOFT_TIME_LIMIT = 45
 CELERY_TASK_TIME_LIMIT = 60
 CELERY_WORKER_SEND_TASK_EVENTS = True
+CELERY_WORKER_CONSUMER = "hubdefisats.broker:CalmConsumer"
 CELERY_WORKER_POOL = "hubdefisats.workerpool:DeadlinePool"
 CELERY_WORKER_CONCURRENCY = env.integer("WORKER_CONCURRENCY", default=5, least=1)
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -10,10 +10,12 @@ import pytest
 import requests
 from django.db import connection, transaction
 from django.utils import timezone
+from kombu import Connection
 
 from accounts.models import Account
 from automations.models import Execution, GuardStep, MarginGuard
 from exchange.position import Position
+from hubdefisats.celery import app
 from tests.automations.acting import ADD_MARGIN, CLOSE, rest_until_ready, states
 from tests.flows.conftest import Story
 from tests.waiting import wait_until
@@ -213,3 +215,32 @@ def test_every_line_about_an_execution_says_whose_it_is(story: Story) -> None:
         f"automations.executing execution settled {second} state=unknown",
         f"automations.reconciling execution settled by proof {second} state=confirmed",
     ]
+
+
+def test_who_watches_the_workers_hears_of_each_task(story: Story) -> None:
+    heard: dict[str, list[str]] = {}
+
+    def hear(event: dict[str, Any]) -> None:
+        heard.setdefault(event.get("uuid", ""), []).append(event["type"])
+
+    with (
+        app.connection_for_read() as connection,
+        app.events.Receiver(connection, handlers={"*": hear}).consumer_context() as (listening, _, _),
+    ):
+        asked = [story.worker.look(2**31 - 1, None) for _ in range(3)]
+        wait_until(
+            lambda: (
+                drained(listening) and all("task-succeeded" in heard.get(each, ()) for each in asked)
+            ),
+            what="all three were heard of",
+        )
+
+    for each in asked:
+        assert heard[each] == ["task-received", "task-started", "task-succeeded"]
+
+
+def drained(connection: Connection) -> bool:
+    """Take what came meanwhile."""
+    with suppress(TimeoutError):
+        connection.drain_events(timeout=0.2)
+    return True
