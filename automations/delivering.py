@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from automations.locking import position_lock
 from automations.models import Notification
+from automations.telling import begin_delivery
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ def deliver_due() -> int:
     One process at a time: a mail server that hangs holds one task up, and the others act. It is left
     alone until the next time once it failed.
     """
+    begin_delivery()
     settled, until = 0, time.monotonic() + AT_MOST_S
     with position_lock("notifications") as mine:
         while mine and time.monotonic() < until and (taken := _taken(timezone.now())):

@@ -11,12 +11,15 @@ from redis import Redis
 from accounts.gateway import redis_client
 from accounts.models import Account
 from automations.models import Execution, JournalEntry, Notification
+from automations.models.compiled import insert
 from exchange.position import Regime
 from exchange.reach import Reach
 
 TASK: Final = "automations.tasks.deliver_notifications"
 EXPIRES_S: Final = 30
 """A request for delivery older than this is dropped: the sweep has asked since."""
+_ASKED: Final = "hubdefisats:delivery:asked"
+"""While this key is there, a message waits whose receiver will find everything written until now."""
 
 _FLAT: Final = "flat"
 _SUBJECTS: Final = {
@@ -50,7 +53,7 @@ def tell(entry: JournalEntry, account: Account) -> None:
     subject = _subject(entry)
     if subject is None or _told_lately(entry):
         return
-    Notification.objects.create(
+    told = Notification(
         account=account,
         entry=entry,
         # A name may hold a line break, and a subject may not.
@@ -59,15 +62,25 @@ def tell(entry: JournalEntry, account: Account) -> None:
         made_at=entry.timestamp,
         next_attempt_at=entry.timestamp,
     )
+    insert([told])
     transaction.on_commit(_ask_for_delivery, robust=True)
 
 
 def _ask_for_delivery() -> None:
-    """Send a message to whoever delivers; without Redis nobody waits for it, and the sweep does it."""
+    """Send a message to whoever delivers, unless one waits already: each delivers all there is.
+
+    Without Redis nobody waits for it, and the sweep does it. Celery itself would look for a broker that
+    is away for seconds.
+    """
     redis = redis_client()
-    # Celery itself would look for a broker that is away for seconds.
-    if _reach(redis).call(redis.ping):
+    if _reach(redis).call(lambda: redis.set(_ASKED, 1, nx=True, ex=EXPIRES_S)):
         current_app.send_task(TASK, queue="notifications", expires=EXPIRES_S, retry=False)
+
+
+def begin_delivery() -> None:
+    """Say that what is told from now on needs a message of its own."""
+    redis = redis_client()
+    _reach(redis).call(lambda: redis.delete(_ASKED))
 
 
 @cache

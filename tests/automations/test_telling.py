@@ -11,7 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import Account
-from automations import journal, reconciling, suspending
+from automations import delivering, journal, reconciling, suspending
 from automations.models import (
     AutoEntry,
     Automation,
@@ -336,3 +336,19 @@ def executed(guard: MarginGuard) -> None:
             now=timezone.now(),
             position_id="p1",
         )
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_notifications_ask_for_one_delivery_which_finds_them_all(guard: MarginGuard) -> None:
+    with transaction.atomic():
+        executed(guard)
+    with transaction.atomic():
+        executed(guard)
+
+    assert len(waiting("notifications")) == 1
+    assert delivering.deliver_due() == 2
+
+    with transaction.atomic():
+        executed(guard)
+
+    assert len(waiting("notifications")) == 2
