@@ -24,6 +24,7 @@ from automations.intending import (
     report_of,
 )
 from automations.models import Automation, Execution
+from automations.models.compiled import insert, update
 from automations.performing import Done, perform
 from automations.reading import described
 from automations.remembering import follow, remember_step
@@ -143,7 +144,7 @@ def _intend(
         return refused
     action = gates.limited(request)
     execution = intent_of(request, action, facts)
-    execution.save(force_insert=True)
+    insert([execution])
     return _Intent(automation=automation, execution=execution, action=action, facts=facts)
 
 
@@ -193,7 +194,7 @@ def _settle(
         if done.position is not None:
             execution.after = described(done.position, intent.facts.seen.quote)
     with transaction.atomic():
-        execution.save(update_fields=_SETTLED_FIELDS)
+        update(execution, *_SETTLED_FIELDS)
         remember_step(execution)
         if done is not None and isinstance(intent.action, CancelOrder):
             resting.no_longer_rests(execution.automation_id, execution.position_id)
@@ -236,7 +237,7 @@ def _reopen(closed: _Intent, action: ReducePosition, client: Client) -> Outcome:
             left = replace(refused, message=report_flat(closed.execution, refused.message))
             hold(closed.automation, left, closed.facts, position.id, flat=True)
             return Outcome(word=refused.reason, execution=closed.execution)
-        execution.save(force_insert=True)
+        insert([execution])
     try:
         outcome = _send(intent, client)
     except TransientError:

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from automations import gates, journal
 from automations.gates import Request
-from automations.models import Automation, Execution, JournalEntry
+from automations.models import Automation, Execution, GuardStep, JournalEntry, MarginGuard
 from automations.models.execution import in_places
 from automations.reading import Seen, described, plain, told
 from automations.rules.actions import CancelOrder, Command, OpenPosition, ReducePosition
@@ -76,7 +76,8 @@ def intent_of(request: Request, action: Command, facts: Facts) -> Execution:
         positions_source=seen.positions.source if seen.positions else "",
         before=facts.before,
         decided_at=request.now,
-        **_of_action(action) | {"amount_sats": gates.spending(request, action)},
+        **_of_action(action)
+        | {"amount_sats": gates.spending(request, action), "step": _step(automation, action)},
     )
 
 
@@ -95,7 +96,8 @@ def intent_after(closed: Execution, rest: OpenPosition) -> Execution:
         price_source=closed.price_source,
         before={name: closed.after[name] for name in _OF_BALANCE if name in closed.after},
         decided_at=now,
-        **_of_action(rest) | {"step_id": closed.step_id},
+        **_of_action(rest),
+        step_id=closed.step_id,
     )
 
 
@@ -183,6 +185,14 @@ def _regime(request: Request, action: Command, facts: Facts) -> Regime:
     return Regime(getattr(request.automation, "regime", Regime.ISOLATED))
 
 
+def _step(automation: Automation, action: Command) -> GuardStep | None:
+    """Return the guard's step that asked for the action; no other kind has steps."""
+    number = getattr(action, "step", None)
+    if not isinstance(automation, MarginGuard) or number is None:
+        return None
+    return next((step for step in automation.ladder if step.pk == number), None)
+
+
 def _of_action(action: Command) -> dict[str, Any]:
     """Return the columns that say what the action is."""
     distance: Fraction | None = getattr(action, "distance", None)
@@ -190,7 +200,6 @@ def _of_action(action: Command) -> dict[str, Any]:
     return {
         "does": action.does,
         "why": action.why[:300],
-        "step_id": getattr(action, "step", None),
         "quantity": order.quantity if order else getattr(action, "quantity", None),
         "level": getattr(action, "price", None),
         "distance": None if distance is None else in_places(distance),

@@ -8,6 +8,7 @@ from django.db import connection
 from accounts.models import Account
 from automations import telling
 from automations.models import Automation, Execution, JournalChain, JournalEntry
+from automations.models.compiled import Compiled, insert, update
 
 INTENDED: Final = "intended"
 EXECUTED: Final = "executed"
@@ -24,6 +25,17 @@ RELEASED: Final = "released"
 """A person lets them look again."""
 KEY_REFUSED: Final = "key_refused"
 """The exchange refused an account's key; an event of its own."""
+
+_LOCKED: Final = Compiled[Account](
+    # Not its key: what only refers to the account can be added meanwhile.
+    lambda account: (
+        Account.objects.select_for_update(no_key=True).only("name", "network").filter(pk=account)
+    ),
+    int,
+)
+_CHAIN: Final = Compiled[JournalChain](
+    lambda account: JournalChain.objects.filter(account=account), int
+)
 
 
 def entry_of(
@@ -64,13 +76,13 @@ def append(*entries: JournalEntry) -> None:
     """
     account_id = entries[0].account_id
     account = lock_chain(account_id)
-    chain, _ = JournalChain.objects.get_or_create(account_id=account_id)
+    chain = _CHAIN.first(account_id) or JournalChain.objects.create(account_id=account_id)
     for entry in entries:
         entry.previous_hash = chain.newest_hash
         entry.hash = chain.newest_hash = entry.computed_hash()
         chain.length += 1
-    JournalEntry.objects.bulk_create(entries)
-    chain.save(update_fields=["newest_hash", "length"])
+    insert(entries)
+    update(chain, "newest_hash", "length")
     for entry in entries:
         telling.tell(entry, account)
 
@@ -82,9 +94,8 @@ def lock_chain(account_id: int) -> Account:
         the account, with its name and network only.
     """
     assert connection.in_atomic_block
-    # Not its key: what only refers to the account can be added meanwhile.
-    locked = Account.objects.select_for_update(no_key=True).only("name", "network")
-    return locked.get(pk=account_id)
+    [locked] = _LOCKED(account_id)
+    return locked
 
 
 def record_about(

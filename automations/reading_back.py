@@ -12,6 +12,7 @@ from accounts.gateway import client_for
 from automations import journal
 from automations.intending import entry_about
 from automations.models import Execution
+from automations.models.compiled import Compiled
 from automations.models.kinds import typed
 from automations.reading import described, read, told
 from automations.suspending import suspend
@@ -23,12 +24,17 @@ logger = logging.getLogger(__name__)
 
 _WAITS: Final = timedelta(seconds=30)
 _GIVES_UP: Final = timedelta(days=1)
+_DUE: Final = Compiled[Execution](
+    lambda execution: Execution.objects.filter(pk=execution, read_back_due=True).select_related(
+        "account", "automation"
+    ),
+    int,
+)
 
 
 def read_back(execution_id: int) -> None:
     """Store what the exchange shows after an action; what cannot be read stays due."""
-    due = Execution.objects.filter(pk=execution_id, read_back_due=True)
-    for execution in due.select_related("account", "automation"):
+    for execution in _DUE(execution_id):
         _read_back(execution)
 
 
@@ -73,11 +79,10 @@ def _store(execution: Execution, client: Client) -> None:
     position = seen.position(PositionId(execution.position_id))
     shown = described(position, seen.quote) if position else {}
     with transaction.atomic():
-        due = Execution.objects.filter(pk=execution.pk, read_back_due=True)
-        if not due.update(read_back_due=False):
-            return  # somebody else did
         execution.after = execution.after | shown | told(balance)
-        execution.save(update_fields=["after"])
+        due = Execution.objects.filter(pk=execution.pk, read_back_due=True)
+        if not due.update(read_back_due=False, after=execution.after):
+            return  # somebody else did
         now = timezone.now()
         automation = typed(execution.automation)
         journal.append(

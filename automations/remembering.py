@@ -13,6 +13,7 @@ from automations.models import (
     SpentStep,
     TakeProfitStopLoss,
 )
+from automations.models.compiled import Compiled
 from automations.models.execution import in_places
 from automations.models.kinds import POSITION_KINDS
 from automations.rules.actions import Action, SetStopLoss, SetTakeProfit, SetTrailingStop
@@ -21,6 +22,10 @@ from exchange.money import UsdPerBtc
 from exchange.position import Position, PositionId
 
 Memories = dict[PositionId, Memory]
+
+_SPENT: Final = Compiled[SpentStep](
+    lambda guard, position: SpentStep.objects.filter(step__guard=guard, position_id=position), int, str
+)
 
 _ACTED: Final = frozenset(
     {Execution.State.CONFIRMED, Execution.State.QUARANTINED, Execution.State.SHADOW}
@@ -33,6 +38,9 @@ _SETS_AN_EXIT: Final = [
 
 def memory_of(automation: Automation, position_id: PositionId) -> Memory:
     """Return what a decision about the position depends on beside the position itself."""
+    if isinstance(automation, MarginGuard):
+        spent = _SPENT(automation.pk, position_id)
+        return Memory(spent=frozenset(row.step_id for row in spent if row.shadow == automation.shadow))
     return memories_of(automation).get(position_id, NOTHING)
 
 

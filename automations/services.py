@@ -15,6 +15,7 @@ from automations import ending, executing, journal, planning, quarantine, reconc
 from automations.executing import Cause, Facts, Outcome
 from automations.locking import lock_name, position_lock
 from automations.models import AutoEntry, Automation, Execution, MarginGuard
+from automations.models.compiled import Compiled
 from automations.models.kinds import Kind, OnPosition, find_acting
 from automations.planning import Plan
 from automations.reading import Seen, plain, read, read_price
@@ -29,6 +30,14 @@ from exchange.position import PositionId, Regime
 
 logger = logging.getLogger(__name__)
 
+_LATEST_OF_ENTRY: Final = Compiled[Execution](
+    lambda entry: Execution.objects.filter(automation=entry)[:1], int
+)
+_LATEST_ON_POSITION: Final = Compiled[Execution](
+    lambda account, position: Execution.objects.filter(account=account, position_id=position)[:1],
+    int,
+    str,
+)
 _ACCOUNTS_AT_ONCE: Final = 100
 """Whose automations are in memory together while all are weighed."""
 
@@ -76,8 +85,8 @@ def _look(automation: Kind, position_id: PositionId | None, cause: Cause) -> dic
 def latest_on(automation: Automation, position_id: PositionId | None) -> Execution | None:
     """Return the newest execution on the position, whoever asked for it."""
     if position_id is None:
-        return Execution.objects.filter(automation_id=automation.pk).first()
-    return Execution.objects.filter(account_id=automation.account_id, position_id=position_id).first()
+        return _LATEST_OF_ENTRY.first(automation.pk)
+    return _LATEST_ON_POSITION.first(automation.account_id, position_id)
 
 
 def _is_settled(execution: Execution, client: Client) -> bool:

@@ -1,13 +1,11 @@
 """The kinds of automation there are, and from an automation to its own kind."""
 
-from collections.abc import Iterable
-from typing import Any, Final
-
-from django.db.models import QuerySet
+from typing import Final
 
 from automations.models.auto_entry import AutoEntry
 from automations.models.automation import Automation
-from automations.models.margin_guard import MarginGuard
+from automations.models.compiled import Compiled
+from automations.models.margin_guard import GuardStep, MarginGuard, PositionThreshold
 from automations.models.quarantine import free_on
 from automations.models.take_profit_stop_loss import TakeProfitStopLoss
 from exchange.position import PositionId
@@ -17,6 +15,22 @@ Kind = MarginGuard | TakeProfitStopLoss | AutoEntry
 
 POSITION_KINDS: Final[tuple[type[OnPosition], ...]] = (MarginGuard, TakeProfitStopLoss)
 KINDS: Final[tuple[type[Kind], ...]] = (*POSITION_KINDS, AutoEntry)
+
+
+def _find(kind: type[Kind]) -> Compiled[Kind]:
+    return Compiled(lambda pk: kind.objects.select_related("account").filter(pk=pk), int)
+
+
+def _find_acting(kind: type[Kind]) -> Compiled[Kind]:
+    return Compiled(lambda position, pk: kind.acting().filter(free_on(position), pk=pk), str, int)
+
+
+_FIND: Final = [_find(kind) for kind in KINDS]
+_FIND_ACTING: Final = [_find_acting(kind) for kind in KINDS]
+_STEPS: Final = Compiled[GuardStep](lambda guard: GuardStep.objects.filter(guard=guard), int)
+_THRESHOLDS: Final = Compiled[PositionThreshold](
+    lambda guard: PositionThreshold.objects.filter(step__guard=guard), int
+)
 
 
 def typed(automation: Automation) -> Kind:
@@ -33,7 +47,7 @@ def typed(automation: Automation) -> Kind:
 
 def find(automation_id: int) -> Kind | None:
     """Return an automation as its own kind, with its account; None where there is none."""
-    return _first(kind.objects.select_related("account").filter(pk=automation_id) for kind in KINDS)
+    return next((found for find_it in _FIND if (found := find_it.first(automation_id))), None)
 
 
 def find_acting(automation_id: int, position_id: PositionId | None) -> Kind | None:
@@ -41,9 +55,10 @@ def find_acting(automation_id: int, position_id: PositionId | None) -> Kind | No
 
     It is switched on, for an account that may act, and not quarantined there.
     """
-    free = free_on(position_id)
-    return _first(kind.acting().filter(free, pk=automation_id) for kind in KINDS)
-
-
-def _first(queries: Iterable[QuerySet[Any, Any]]) -> Kind | None:
-    return next((found for query in queries if (found := query.first()) is not None), None)
+    for find_it in _FIND_ACTING:
+        found = find_it.first(position_id or "", automation_id)
+        if isinstance(found, MarginGuard):
+            found.take_steps(_STEPS(found.pk), _THRESHOLDS(found.pk))
+        if found is not None:
+            return found
+    return None

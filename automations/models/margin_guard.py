@@ -1,6 +1,6 @@
 """Margin Guard's tables: the guard, its ladder of steps, and what is remembered of each position."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
@@ -107,6 +107,12 @@ class MarginGuard(PositionAutomation):
         As lists they cost a sweep of many guards half of what a queryset for each of them does.
         """
         return list(self.steps.all())
+
+    def take_steps(self, steps: list["GuardStep"], thresholds: Collection["PositionThreshold"]) -> None:
+        """Have the steps, with all thresholds of positions, as `acting` finds them."""
+        self.ladder = steps
+        for step in steps:
+            step.own_thresholds = [each for each in thresholds if each.step_id == step.pk]
 
     def rule(self, position_id: str | None = None) -> GuardConfig:
         """Return the rule, with a position's own thresholds where it has some.
