@@ -7,6 +7,7 @@ from typing import Any, Final, Self
 from django.db import connection
 
 from automations.models import Automation, Execution
+from automations.models.prepared import execute
 from exchange.money import Sats
 
 BUDGET_DAY: Final = timedelta(hours=24)
@@ -30,8 +31,8 @@ SELECT ARRAY[coalesce(everything.switch, 'active'), account.switch, automation.s
     SELECT count(*) FILTER (WHERE counts AND (live OR own) AND does <> 'notify'
                AND decided_at > %(minute)s) AS commands,
            max(settled_at) FILTER (WHERE counts AND own AND here AND state <> ALL(%(idle)s)
-               AND (%(step)s IS NULL OR step_id = %(step)s)
-               AND (%(does)s IS NULL OR does = %(does)s)) AS rests_since,
+               AND (%(step)s::bigint IS NULL OR step_id = %(step)s)
+               AND (%(does)s::text IS NULL OR does = %(does)s)) AS rests_since,
            coalesce(sum(amount_sats) FILTER (WHERE counts AND spends AND own AND here), 0)::bigint
                AS spent_on_position,
            coalesce(sum(amount_sats) FILTER (WHERE counts AND spends AND own AND recent), 0)::bigint
@@ -133,7 +134,7 @@ class Condition:
             "unsettled": list(Execution.UNSETTLED),
         }
         with connection.cursor() as cursor:
-            cursor.execute((_LOCK if locking else "") + _READ, params)
+            execute(cursor, _READ, params, first=_LOCK if locking else "")
             row = cursor.fetchone()
             names = [column.name for column in cursor.description]
         if row is None:

@@ -12,6 +12,8 @@ from django.db.models import Model, QuerySet
 from django.db.models.query import get_related_populators
 from django.db.models.sql.compiler import SQLCompiler
 
+from automations.models.prepared import execute
+
 Row = TypeVar("Row", bound=Model)
 
 _EXAMPLES: Final[dict[type, tuple[Any, ...]]] = {
@@ -40,7 +42,7 @@ class Compiled(Generic[Row]):
         sql, parameters, compiler = self._built
         given = dict(zip(self._examples, arguments, strict=True))
         with connection.cursor() as cursor:
-            cursor.execute(sql, [given.get(each, each) for each in parameters])
+            execute(cursor, sql, [given.get(each, each) for each in parameters])
             rows = cursor.fetchall()
         return list(_instances(compiler, rows)) if rows else []
 
@@ -75,7 +77,7 @@ def insert(rows: Sequence[Model]) -> None:
     fields = _inserted(type(rows[0]))
     with connection.cursor() as cursor:
         values = [_value(field, row, new=True) for row in rows for field in fields]
-        cursor.execute(_insert_sql(type(rows[0]), len(rows)), values)
+        execute(cursor, _insert_sql(type(rows[0]), len(rows)), values)
         keys = cursor.fetchall()
     for row, (key,) in zip(rows, keys, strict=True):
         row.pk = key
@@ -87,7 +89,7 @@ def update(row: Model, *names: str) -> None:
     fields = _named(type(row), names)
     with connection.cursor() as cursor:
         values = [_value(field, row, new=False) for field in fields]
-        cursor.execute(_update_sql(type(row), names), [*values, row.pk])
+        execute(cursor, _update_sql(type(row), names), [*values, row.pk])
 
 
 def _value(field: Any, row: Model, *, new: bool) -> Any:

@@ -16,7 +16,7 @@ from exchange.client import Client
 from exchange.position import Position
 from exchange.simulator.running import Simulator
 from tests.automations.acting import SWEEP, effects, look, move, rest_until_ready
-from tests.automations.asking import heard
+from tests.automations.asking import heard, is_asked, text_of
 
 _KNOWN = re.compile(
     r"FOR NO KEY UPDATE|SET LOCAL synchronous_commit|pg_try_advisory_lock|(FROM|INTO) automations_\w+"
@@ -37,7 +37,7 @@ class UntilItLeaves:
     def __call__(
         self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any
     ) -> Any:
-        if not self._left:
+        if not self._left and is_asked(sql):
             self.statements.append(" ".join(sql.split()))
         if "SET state = %s" in sql:
             self._left = True
@@ -47,7 +47,7 @@ class UntilItLeaves:
 
 def asked_for(statement: str) -> str:
     """Return the words by which a statement is known."""
-    plain = statement.replace('"', "")
+    plain = text_of(statement).replace('"', "")
     found = _KNOWN.search(plain)
     assert found, plain
     return found[0]

@@ -1,0 +1,42 @@
+"""SQL that PostgreSQL plans once for each connection: planning takes it longer than answering."""
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from hashlib import sha256
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from django.db import connection
+from django.db.backends.utils import CursorWrapper
+
+_ROOM: Final = re.compile(r"%(?:\((\w+)\))?s")
+_KNOWN: Final[WeakKeyDictionary[Any, set[str]]] = WeakKeyDictionary()
+"""Which statements each connection has; a new connection has none."""
+
+
+def execute(
+    cursor: CursorWrapper, sql: str, values: Sequence[Any] | Mapping[str, Any], *, first: str = ""
+) -> None:
+    """Execute one statement as `cursor.execute` does; its text must always be the same.
+
+    `first` is a statement without answer that is sent before it, in the same round trip, and has the
+    same values by their names.
+    """
+    name, prepare, ask = _prepared(sql)
+    known = _KNOWN.setdefault(connection.connection, set())
+    if name not in known:
+        cursor.execute(prepare)
+        known.add(name)  # it stays where the transaction is rolled back
+    cursor.execute(first + ask, values)
+
+
+@cache
+def _prepared(sql: str) -> tuple[str, str, str]:
+    """Return the statement's name, what prepares it, and what asks for it."""
+    rooms = list(dict.fromkeys(_ROOM.findall(sql))) if "%(" in sql else None
+    count = iter(range(1, sql.count("%s") + 1))
+    numbered = _ROOM.sub(lambda it: f"${rooms.index(it[1]) + 1 if rooms else next(count)}", sql)
+    name = f"hub_{sha256(sql.encode()).hexdigest()[:16]}"
+    given = [f"%({room})s" for room in rooms] if rooms else ["%s"] * sql.count("%s")
+    return name, f"PREPARE {name} AS {numbered}", f"EXECUTE {name} ({', '.join(given)})"
