@@ -23,12 +23,13 @@ from benchmarks.platform import Platform, accounts, armed, open_longs, platform,
 from benchmarks.report import Aim
 from exchange.auth import rest_headers
 from exchange.position import Position
-from hubdefisats.stack.programs import STREAM, URGENT, WORKER
+from hubdefisats.stack.programs import STREAM, WORKER, urgent
 
 if TYPE_CHECKING:
     from accounts.models import Account
 
-WORKERS: Final = (URGENT, WORKER)
+URGENT: Final = urgent()
+WORKERS: Final = (*URGENT, WORKER)
 LATENCY_MS: Final = 100
 CRASH: Final = Decimal(95_000)
 """Half of each margin is lost at 95,238."""
@@ -43,7 +44,7 @@ MOST_TIMES_THE_FLOOR: Final = 2
 
 def bare(running: Platform, positions: Sequence[Position]) -> float:
     """Send an order for each position; return after how many seconds the last one had arrived."""
-    threads = int(URGENT.variables["WORKER_CONCURRENCY"])
+    threads = sum(int(each.variables["WORKER_CONCURRENCY"]) for each in URGENT)
     of_thread = local()
 
     def send(number: int) -> int:

@@ -25,7 +25,7 @@ from benchmarks.timing import Unit, spread
 from exchange.auth import Credentials, rest_headers
 from exchange.formulas import Side
 from exchange.position import Position, PositionId
-from hubdefisats.stack.programs import STREAM, URGENT, WORKER
+from hubdefisats.stack.programs import STREAM, WORKER, urgent
 
 if TYPE_CHECKING:
     from accounts.models import Account
@@ -203,7 +203,7 @@ def measured(running: Platform) -> tuple[Figures, Figures, Figures]:
     with bare_loop(running.paper, keys, bare):
         floor = told(running, bare)
     with ExitStack() as processes:
-        for program in (URGENT, WORKER, STREAM):
+        for program in (*urgent(), WORKER, STREAM):
             processes.enter_context(running.running(program))
         wait_for(lambda: armed(running) > len(quiet) + len(busy), within_s=120, what="all are armed")
         alone = told(running, quiet)

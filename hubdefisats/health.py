@@ -51,7 +51,7 @@ def _redis() -> None:
 
 
 def _urgent() -> None:
-    _answers("urgent@*")
+    _answers("urgent-*")
 
 
 def _worker() -> None:

@@ -206,6 +206,6 @@ def _programs(folder: Path, ports: dict[str, int], secrets: dict[str, str]) -> l
         ),
         *(
             replace(program, variables={**marks, **program.variables})
-            for program in (programs.URGENT, programs.WORKER, programs.BEAT, programs.STREAM)
+            for program in (*programs.urgent(), programs.WORKER, programs.BEAT, programs.STREAM)
         ),
     ]

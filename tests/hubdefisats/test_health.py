@@ -64,7 +64,7 @@ def test_a_stack_is_ready_once_every_part_is(
         parts.enter_context(_running(*programs.WORKER.command, variables=services))
         wait_until(lambda: _parts(web)["worker"] == "ready", what="the worker answers")
         assert _parts(web)["urgent"] == "no answer"
-        parts.enter_context(_running(*programs.URGENT.command, variables=services))
+        parts.enter_context(_running(*programs.urgent()[0].command, variables=services))
         with redis.Redis.from_url(redis_url) as client:
             client.set(HEARTBEAT_KEY, "1", ex=60)
 
