@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import django
+import psutil
 import requests
 from django.core.management import call_command
 from redis import Redis
@@ -46,6 +47,8 @@ class Platform:
     variables: Mapping[str, str]
     """With which a process of ours uses this platform."""
     log: Path
+    processes: dict[str, int] = field(default_factory=dict)
+    """By name, what runs beside this process."""
 
     @contextmanager
     def running(self, program: Program) -> Iterator[subprocess.Popen[bytes]]:
@@ -61,9 +64,11 @@ class Platform:
                 start_new_session=True,
             ) as process,
         ):
+            self.processes[program.name] = process.pid
             try:
                 yield process
             finally:
+                del self.processes[program.name]
                 process.terminate()
                 try:
                     process.wait(STOPS_WITHIN_S)
@@ -82,6 +87,10 @@ class Platform:
         ledger = requests.get(f"{self.paper.control}/ledger", timeout=30).json()
         found: list[dict[str, Any]] = ledger["writes"]
         return found
+
+    def processor_s(self) -> dict[str, float]:
+        """Return what each process has computed so far, with all that it started."""
+        return {name: _computed_s(psutil.Process(pid)) for name, pid in self.processes.items()}
 
     def redis(self) -> Redis:
         return Redis.from_url(self.variables["REDIS_URL"])
@@ -121,7 +130,12 @@ def platform(*exchange: str, **variables: str) -> Iterator[Platform]:
         from django.db import connections  # noqa: PLC0415 - Django is ready only now
 
         parts.callback(connections.close_all)
-        yield Platform(paper=venue, variables=found, log=folder / "said.log")
+        running = Platform(paper=venue, variables=found, log=folder / "said.log")
+        with running.redis() as client:
+            running.processes["redis"] = client.info("server")["process_id"]
+        running.processes["postgres"] = int((folder / "postgres/postmaster.pid").read_text().split()[0])
+        running.processes["exchange"] = venue.process_id
+        yield running
 
 
 def accounts(running: Platform, count: int) -> list["Account"]:
@@ -140,6 +154,21 @@ def accounts(running: Platform, count: int) -> list["Account"]:
         account.commands_per_minute = 10_000
         made.append(account)
     return Account.objects.bulk_create(made)
+
+
+def per_order_ms(
+    before: Mapping[str, float], after: Mapping[str, float], orders: int
+) -> dict[str, float]:
+    """Return how long each process computed for one of so many orders, the longest first."""
+    taken = {name: after[name] - before.get(name, 0.0) for name in after}
+    longest_first = sorted(taken.items(), key=lambda each: -each[1])
+    return {name: round(seconds * 1000 / orders, 2) for name, seconds in longest_first}
+
+
+def _computed_s(process: psutil.Process) -> float:
+    family = [process, *process.children(recursive=True)]
+    # Those that ended meanwhile are counted by whoever started them.
+    return sum(sum(each.cpu_times()[:4]) for each in family)
 
 
 def unlimited() -> LocalLimiter:

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from decimal import Decimal
+from itertools import pairwise
+from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 import requests
@@ -19,7 +21,15 @@ import websocket
 
 from benchmarks import report
 from benchmarks.paper import Paper
-from benchmarks.platform import Platform, accounts, armed, open_longs, platform, wait_for
+from benchmarks.platform import (
+    Platform,
+    accounts,
+    armed,
+    open_longs,
+    per_order_ms,
+    platform,
+    wait_for,
+)
 from benchmarks.report import Aim
 from benchmarks.timing import Unit, spread
 from exchange.auth import Credentials, rest_headers
@@ -49,7 +59,7 @@ MOST_TIMES_THE_FLOOR: Final = 5
 MOST_GROWTH_PERCENT: Final = 20
 """Of the p99, with entries queued."""
 
-Figures = dict[str, float]
+Figures = dict[str, Any]
 Targets = dict[Decimal, Position]
 """The price that is told, and the position that has to be closed at it."""
 
@@ -70,6 +80,37 @@ def told(running: Platform, levels: Targets) -> Figures:
     arrived = arrivals(running, levels)
     taken_s = [(arrived[levels[price].id] - sent[price]) / 1e6 for price in levels]
     return spread(taken_s[WARM:], Unit.MS) | {"first_ms": round(taken_s[0] * 1000, 4)}
+
+
+def profiled(running: Platform, levels: Targets) -> Figures:
+    """Return the same, with where the time went."""
+    before = running.processor_s()
+    found = told(running, levels)
+    computed = per_order_ms(before, running.processor_s(), len(levels))
+    return found | {"p50_by_stage_ms": stages(running, levels), "processor_ms_per_order": computed}
+
+
+def stages(running: Platform, levels: Targets) -> dict[str, float]:
+    """Return the median time of each stage, by the moments that the executions keep."""
+    from automations.models import Execution  # noqa: PLC0415 - Django is ready only now
+
+    arrived = arrivals(running, levels)
+    sent = {Decimal(str(tick["price"])): tick["sent_at_us"] for tick in running.ticks()}
+    moments: dict[str, list[float]] = {}
+    for price in list(levels)[WARM:]:
+        position_id = levels[price].id
+        done = Execution.objects.get(position_id=position_id)
+        assert done.settled_at
+        passed = {
+            "sent": sent[price] / 1e6,
+            "heard": done.price_at.timestamp(),
+            "decided": done.decided_at.timestamp(),
+            "ordered": arrived[position_id] / 1e6,
+            "answered": done.settled_at.timestamp(),
+        }
+        for (begin, began_s), (end, ended_s) in pairwise(passed.items()):
+            moments.setdefault(f"{begin}_to_{end}", []).append(ended_s - began_s)
+    return {name: round(1000 * median(taken_s), 3) for name, taken_s in moments.items()}
 
 
 def arrivals(running: Platform, levels: Targets) -> dict[str, int]:
@@ -206,9 +247,9 @@ def measured(running: Platform) -> tuple[Figures, Figures, Figures]:
         for program in (*urgent(), WORKER, STREAM):
             processes.enter_context(running.running(program))
         wait_for(lambda: armed(running) > len(quiet) + len(busy), within_s=120, what="all are armed")
-        alone = told(running, quiet)
+        alone = profiled(running, quiet)
         with always_queued(running, waiting):
-            beside = told(running, busy)
+            beside = profiled(running, busy)
     return floor, alone, beside
 
 
