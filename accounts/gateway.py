@@ -10,7 +10,15 @@ from accounts.models import Account
 from exchange import live
 from exchange.auth import Credentials
 from exchange.client import Client
-from exchange.config import PRIVATE_RATE, PUBLIC_RATE, Endpoints, Network, StreamCaps
+from exchange.config import (
+    PRIVATE_RATE,
+    PUBLIC_RATE,
+    USUAL_TIMEOUTS,
+    Endpoints,
+    Network,
+    StreamCaps,
+)
+from exchange.connections import Connections
 from exchange.errors import OperatorNeededError
 from exchange.live import LiveView
 from exchange.ratelimit import Scope
@@ -61,6 +69,7 @@ def rest_client(network: Network, credentials: Credentials | None = None) -> Res
         credentials,
         limiter=_limiter(settings.PRIVATE_CALLS_PER_S, settings.PUBLIC_CALLS_PER_S),
         server_clock=server_clock(network),
+        connections=_connections(endpoints_of(network)),
     )
 
 
@@ -92,6 +101,11 @@ def stream_caps() -> StreamCaps:
 def admission(network: Network) -> SharedAdmission:
     """Return who is asked before a socket is dialled; all our processes share one count."""
     return SharedAdmission(redis_client(), network, stream_caps())
+
+
+@cache
+def _connections(endpoints: Endpoints) -> Connections:
+    return Connections(endpoints, idle_s=USUAL_TIMEOUTS.idle_s)
 
 
 @cache

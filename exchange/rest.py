@@ -19,6 +19,7 @@ from exchange.config import (
     Retries,
     Timeouts,
 )
+from exchange.connections import Connections
 from exchange.cross import FundingFee
 from exchange.errors import TransientError
 from exchange.fields import Scalar, json_text, to_ms
@@ -55,6 +56,7 @@ class RestClient:
     Args:
         limiter: shared by all who use the same key or address; by default limits of this client alone.
         server_clock: shared by all clients of the same exchange; by default one of its own.
+        connections: the same; `close_connections` closes only those of its own.
         now: our wall clock, aware.
         clock: returns seconds from any fixed start, never going back.
         chance: returns a number in [0, 1).
@@ -69,6 +71,7 @@ class RestClient:
         retries: Retries = USUAL_RETRIES,
         limiter: Limiter | None = None,
         server_clock: ServerClock | None = None,
+        connections: Connections | None = None,
         now: Callable[[], datetime] = _utc_now,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
@@ -83,6 +86,7 @@ class RestClient:
             limiter=limiter or LocalLimiter(rates, clock=clock),
             server_clock=server_clock or ServerClock(clock=clock),
             retries=retries,
+            connections=connections,
             clock=clock,
             sleep=sleep,
             chance=chance,

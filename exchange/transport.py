@@ -5,20 +5,15 @@ import random
 import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from hashlib import sha256
-from http.cookiejar import DefaultCookiePolicy
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 from urllib.parse import urlencode
 
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.response import HTTPResponse
 
 from exchange.auth import Credentials, rest_headers
 from exchange.config import Endpoints, Retries, Timeouts
+from exchange.connections import Connections
 from exchange.errors import (
     ExchangeError,
     OperatorNeededError,
@@ -41,7 +36,6 @@ Reader = Callable[[object, str], Value]
 
 VERSION_PATH: Final = "/v3"
 _CLOCK_DOUBT_S: Final = 30.0
-_POOL_SIZE: Final = 10
 _PIECE: Final = 2**16
 _LARGEST_ANSWER: Final = 2**24
 
@@ -81,6 +75,7 @@ class Transport:
         limiter: asked for a slot before each request.
         server_clock: shared by all transports to the same exchange.
         retries: how reads are repeated.
+        connections: shared with other keys; None: of its own.
         clock: returns seconds from any fixed start, never going back.
         sleep: waits that many seconds.
         chance: returns a number in [0, 1).
@@ -95,6 +90,7 @@ class Transport:
         limiter: Limiter,
         server_clock: ServerClock,
         retries: Retries,
+        connections: Connections | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
         chance: Callable[[], float] = random.random,
@@ -108,12 +104,15 @@ class Transport:
         self._clock = clock
         self._sleep = sleep
         self._chance = chance
-        self._session = _session(endpoints.ca_file, timeouts.idle_s)
+        self._shares_connections = connections is not None
+        self._connections = connections or Connections(endpoints, idle_s=timeouts.idle_s)
         self._doubted_s = float("-inf")
         self._owners = {Scope.PUBLIC: self._address, Scope.PRIVATE: _owner(credentials)}
 
     def close(self) -> None:
-        self._session.close()
+        """Give back connections of its own; those that are shared are not its to close."""
+        if not self._shares_connections:
+            self._connections.close()
 
     def get(
         self, path: str, reader: Reader[Value], *, scope: Scope, query: Mapping[str, str] | None = None
@@ -202,12 +201,7 @@ class Transport:
 
     def _send(self, call: Call) -> _Answer:
         try:
-            with self._session.send(
-                self._prepared(call),
-                timeout=(self._timeouts.connect_s, self._timeouts.read_s),
-                allow_redirects=False,
-                stream=True,
-            ) as response:
+            with self._connections.send(self._prepared(call), self._timeouts) as response:
                 content = self._content(response)
         except NETWORK_FAILURES as error:
             # `from None`: the cause holds the request, and with it the key and its passphrase.
@@ -317,54 +311,3 @@ def _owner(credentials: Credentials | None) -> str:
 
 def _query_text(query: Mapping[str, str] | None) -> str:
     return f"?{urlencode(query)}" if query else ""
-
-
-def _session(ca_file: str | None, idle_s: float) -> requests.Session:
-    session = requests.Session()
-    # No proxy, netrc or certificate of the environment: what is signed goes to the address given.
-    session.trust_env = False
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    if ca_file is not None:
-        session.verify = ca_file
-    adapter = _Adapter(idle_s)
-    session.mount("http://", adapter)
-    session.mount("https://", adapter)
-    return session
-
-
-class _Adapter(HTTPAdapter):
-    """Keeps connections alive, and dials anew in place of one that was idle for `idle_s`."""
-
-    def __init__(self, idle_s: float) -> None:
-        self._idle_s = idle_s
-        super().__init__(pool_connections=2, pool_maxsize=_POOL_SIZE, max_retries=0)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _pools(self._idle_s)
-
-
-@cache
-def _pools(idle_s: float) -> dict[str, type[HTTPConnectionPool]]:
-    class Connection(HTTPConnection):
-        used_at = float("-inf")
-
-        def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 itself does
-            response = super().getresponse()
-            self.used_at = time.monotonic()
-            return response
-
-        @property
-        def is_connected(self) -> bool:
-            return super().is_connected and time.monotonic() - self.used_at < idle_s
-
-    class TlsConnection(Connection, HTTPSConnection):
-        pass
-
-    class Pool(HTTPConnectionPool):
-        ConnectionCls = Connection
-
-    class TlsPool(HTTPSConnectionPool):
-        ConnectionCls = TlsConnection
-
-    return {"http": Pool, "https": TlsPool}

@@ -11,6 +11,7 @@ import pytest
 
 from exchange.auth import Credentials, sign_request
 from exchange.config import Endpoints, Retries, Timeouts
+from exchange.connections import Connections
 from exchange.errors import (
     ExchangeError,
     KeyRefusedError,
@@ -56,6 +57,7 @@ def client_of(
     *,
     retries: Retries = Retries(attempts=1),  # noqa: B008 - frozen
     sleep: Callable[[float], object] = time.sleep,
+    connections: Connections | None = None,
 ) -> RestClient:
     return RestClient(
         endpoints,
@@ -63,6 +65,7 @@ def client_of(
         timeouts=Timeouts(connect_s=0.5, read_s=0.3, idle_s=0.2),
         retries=retries,
         limiter=Unlimited(),
+        connections=connections,
         sleep=sleep,
         chance=lambda: 0.0,
     )
@@ -496,3 +499,16 @@ def test_connections_can_be_given_back(script: Script, client: RestClient) -> No
     client.close_connections()
     client.account()
     assert len({each.connection for each in script.requests}) == 2
+
+
+def test_many_keys_share_connections_that_none_of_them_closes(script: Script) -> None:
+    script.then(*[answer(documents.account())] * 3)
+    shared = Connections(script.endpoints, idle_s=5)
+    other = Credentials(key="other-key", secret="other-secret", passphrase="other-passphrase")
+    for credentials in (CREDENTIALS, other, CREDENTIALS):
+        client = client_of(script.endpoints, credentials, connections=shared)
+        client.account()
+        client.close_connections()
+    keys = [each.headers["lnm-access-key"] for each in script.requests]
+    assert keys == ["test-key", "other-key", "test-key"]
+    assert len({each.connection for each in script.requests}) == 1
