@@ -373,7 +373,8 @@ class SessionPool:
         finally:
             with self._lock:
                 account.keeping.reading = False
-            self._wake.set()
+                if account.keeping.changed:  # meanwhile: it is due at once
+                    self._wake.set()
 
     def _take(self, account: _Account, snapshot: PositionsSnapshot) -> None:
         with self._lock:
