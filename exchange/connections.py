@@ -1,14 +1,16 @@
 """Connections to one exchange, kept alive for all who talk to it."""
 
 import time
+from collections.abc import Mapping
 from functools import cache
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connectionpool import ConnectionPool, HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.response import HTTPResponse
 
 from exchange.config import Endpoints, Timeouts
@@ -25,43 +27,79 @@ class Connections:
 
     def __init__(self, endpoints: Endpoints, *, idle_s: float) -> None:
         """Keep a connection for `idle_s` seconds without use."""
-        self._session = requests.Session()
-        # No proxy, netrc or certificate of the environment: what is signed goes to the address given.
-        self._session.trust_env = False
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        if endpoints.ca_file is not None:
-            self._session.verify = endpoints.ca_file
-        adapter = _Adapter(idle_s)
-        self._session.mount("http://", adapter)
-        self._session.mount("https://", adapter)
+        self.address = endpoints.api_url.rstrip("/")
+        self._verify = endpoints.ca_file or True
+        # Without a session around it: no proxy, netrc or certificate of the environment, no cookie and
+        # no redirect. What is signed goes to the address given.
+        self._adapter = _Adapter(self.address, idle_s)
 
-    def send(self, request: requests.PreparedRequest, timeouts: Timeouts) -> requests.Response:
-        """Return the answer, its body still to be read; to be closed by the caller.
+    def send(
+        self,
+        method: str,
+        target: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        timeouts: Timeouts,
+    ) -> requests.Response:
+        """Return the answer, status and `raw` alone, its body still to be read; the caller closes it.
+
+        `target` is path and query; it is sent as it is.
 
         Raises:
             exchange.failures.NETWORK_FAILURES
         """
-        return self._session.send(
+        request = requests.PreparedRequest()
+        request.method, request.url, request.body = method, f"{self.address}{target}", body
+        request.headers = CaseInsensitiveDict(headers)
+        if body is not None:
+            request.headers["Content-Length"] = str(len(body))
+        return self._adapter.send(
             request,
             timeout=(timeouts.connect_s, timeouts.read_s),
-            allow_redirects=False,
+            verify=self._verify,
             stream=True,
         )
 
     def close(self) -> None:
-        self._session.close()
+        self._adapter.close()
 
 
 class _Adapter(HTTPAdapter):
-    """Keeps connections alive, and dials anew in place of one that was idle for `idle_s`."""
+    """Keeps connections to one address, and dials anew in place of one that was idle for `idle_s`.
 
-    def __init__(self, idle_s: float) -> None:
+    What is the same for every request is found out once: that took half of a request's time.
+    """
+
+    def __init__(self, address: str, idle_s: float) -> None:
+        self._origin = address.removesuffix(urlsplit(address).path)
         self._idle_s = idle_s
-        super().__init__(pool_connections=2, pool_maxsize=_KEPT, max_retries=0)
+        self._pool: ConnectionPool | None = None
+        super().__init__(pool_connections=1, pool_maxsize=_KEPT, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = _pools(self._idle_s)
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> ConnectionPool:
+        pool = self._pool
+        if pool is None:
+            pool = self._pool = super().get_connection_with_tls_context(*args, **kwargs)
+        return pool
+
+    def request_url(self, request: requests.PreparedRequest, proxies: object) -> str:  # noqa: ARG002 - none
+        assert request.url is not None
+        return request.url.removeprefix(self._origin)
+
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
+        """Return status and body; the headers, as they came, are those of `raw`."""
+        response = requests.Response()
+        response.request, response.raw, response.status_code = req, resp, resp.status
+        return response
+
+    def close(self) -> None:
+        self._pool = None
+        super().close()
 
 
 @cache

@@ -200,15 +200,20 @@ class Transport:
         return self._send(call)
 
     def _send(self, call: Call) -> _Answer:
+        path = VERSION_PATH + call.path
+        headers = self._headers(call, path)
+        body = None if call.body is None else call.body.encode("ascii")
         try:
-            with self._connections.send(self._prepared(call), self._timeouts) as response:
+            with self._connections.send(
+                call.method, path + call.query, headers=headers, body=body, timeouts=self._timeouts
+            ) as response:
                 content = self._content(response)
         except NETWORK_FAILURES as error:
             # `from None`: the cause holds the request, and with it the key and its passphrase.
             raise unanswered(
                 error, where=call.where, address=self._address, writes=call.writes
             ) from None
-        return _Answer(status=response.status_code, headers=response.headers, content=content)
+        return _Answer(status=response.status_code, headers=response.raw.headers, content=content)
 
     def _content(self, response: requests.Response) -> bytes:
         """Return the body. The timeout is for each piece: one that drips on must end as well."""
@@ -219,16 +224,11 @@ class Transport:
                 raise requests.ReadTimeout("the answer does not end")
         return content
 
-    def _prepared(self, call: Call) -> requests.PreparedRequest:
+    def _headers(self, call: Call, path: str) -> dict[str, str]:
         headers = {"Accept": "application/json", "User-Agent": "hubdefisats"}
         if call.body is not None:
             headers["Content-Type"] = "application/json"
-        path = VERSION_PATH + call.path
-        if call.scope is Scope.PRIVATE:
-            headers |= self._signature(call, path)
-        url = f"{self._address}{path}{call.query}"
-        body = None if call.body is None else call.body.encode("ascii")
-        return requests.Request(call.method, url, headers=headers, data=body).prepare()
+        return headers | self._signature(call, path) if call.scope is Scope.PRIVATE else headers
 
     def _signature(self, call: Call, path: str) -> dict[str, str]:
         if self._credentials is None:
