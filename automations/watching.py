@@ -56,12 +56,14 @@ class Watch:
         self._lock = threading.Lock()
         self._ended = False
         self._snapshot: PositionsSnapshot | None = None
+        self._triggers: tuple[Trigger, ...] | None = None
+        """Of these plans on these positions; None: not computed yet."""
         self._balance_due_s = float("-inf")
 
     def change(self, watched: Watched) -> None:
         """Take over new plans, and arm them on what is known."""
         with self._lock:
-            self.watched = watched
+            self.watched, self._triggers = watched, None
             self._arm()
 
     def take(self, snapshot: PositionsSnapshot) -> None:
@@ -71,7 +73,10 @@ class Watch:
         """
         self._live.put_positions(self.watched.account_id, _isolated(snapshot))
         with self._lock:
-            if self._snapshot is None or self._snapshot.at <= snapshot.at:
+            known = self._snapshot
+            if known is None or known.at <= snapshot.at:
+                if known is None or known.positions != snapshot.positions:
+                    self._triggers = None
                 self._snapshot = snapshot
                 self._arm()
 
@@ -117,9 +122,12 @@ class Watch:
         return float(1 - max(Fraction(0), min(distances))) if distances else 0.0
 
     def _arm(self) -> None:
-        if not self._ended:
+        if self._ended:
+            return
+        if self._triggers is None:
             positions = self._snapshot.positions if self._snapshot else ()
-            self._crossing.arm(self.watched.account_id, triggers(self.watched, positions))
+            self._triggers = tuple(triggers(self.watched, positions))
+        self._crossing.arm(self.watched.account_id, self._triggers)
 
 
 def triggers(watched: Watched, positions: Iterable[Position]) -> Iterator[Trigger]:

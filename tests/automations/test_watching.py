@@ -15,7 +15,7 @@ from automations.watching import Watch, Watched
 from exchange.client import Client
 from exchange.config import Network
 from exchange.formulas import Side
-from exchange.money import Usd
+from exchange.money import Sats, Usd
 from exchange.position import Position
 from exchange.simulator.running import Simulator
 from exchange.trade import NewTrade
@@ -161,6 +161,22 @@ def test_a_changed_guard_is_armed_at_once(
 
     crossing.look(between(97_500, 97_500))
     assert len(fired) == 1
+
+
+def test_a_position_that_changed_is_armed_where_it_stands_now(
+    watch: Watch, crossing: Crossing, client: Client, long: Position, fired: list[Trigger]
+) -> None:
+    for _ in range(2):
+        watch.take(client.rest.positions())
+    client.add_margin(long.id, Sats(100_000))
+    watch.take(client.rest.positions())
+
+    crossing.look(between(95_000, 95_000))
+    assert fired == [], "half of the margin is lost lower down now"
+    client.close(long.id)
+    watch.take(client.rest.positions())
+
+    assert len(crossing) == 0
 
 
 @pytest.mark.usefixtures("long")
