@@ -107,7 +107,7 @@ class PoolPace:
     """Between two readings where no stream is live."""
     poll_empty_s: float = 30.0
     """At most, where there was no position: one that somebody opens by hand is seen that late."""
-    empty_per_s: float = 50.0
+    empty_per_s: float = 45.0
     """Readings a second that all such accounts share; few of them are read every `poll_s`."""
     retry_s: float = 1.0
     """After a failed reading; doubles up to `retry_most_s` while readings fail."""
