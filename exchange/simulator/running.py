@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -56,7 +57,10 @@ class Simulator:
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        self._loop.call_soon_threadsafe(self._server.over.set)
+        with suppress(
+            RuntimeError
+        ):  # its loop is closed: it ended by a failure of its own, raised below
+            self._loop.call_soon_threadsafe(self._server.over.set)
         self._thread.join()
         if self._failure is not None:
             raise self._failure
