@@ -68,7 +68,7 @@ class Platform:
             try:
                 yield process
             finally:
-                del self.processes[program.name]
+                self.processes.pop(program.name, None)
                 process.terminate()
                 try:
                     process.wait(STOPS_WITHIN_S)
