@@ -7,7 +7,7 @@ from typing import Any, Final, Self
 from django.db import connection
 
 from automations.models import Automation, Execution
-from automations.models.prepared import execute
+from automations.models.prepared import execute, expect
 from exchange.money import Sats
 
 BUDGET_DAY: Final = timedelta(hours=24)
@@ -57,6 +57,8 @@ SELECT ARRAY[coalesce(everything.switch, 'active'), account.switch, automation.s
  ) AS used
  WHERE account.id = %(account)s
 """
+
+expect(lambda: _READ)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

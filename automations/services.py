@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
 from accounts.crypto import SealBrokenError
@@ -50,7 +50,7 @@ def act(automation_id: int, position_id: PositionId | None, cause: Cause) -> dic
     Raises:
         ExchangeError: the exchange could not be read, or a write was surely not sent.
     """
-    automation = find_acting(automation_id, position_id)
+    automation = _find(automation_id, position_id)
     if automation is None and position_id is not None:
         automation = resting.entry_of(automation_id, position_id, timezone.now())
     if automation is None:
@@ -67,6 +67,17 @@ def act(automation_id: int, position_id: PositionId | None, cause: Cause) -> dic
         except KeyRefusedError as error:
             suspend(automation.account, str(error))
             raise
+
+
+def _find(automation_id: int, position_id: PositionId | None) -> Kind | None:
+    """Find it on a connection that works: the one that was kept may be gone since its last use."""
+    try:
+        return find_acting(automation_id, position_id)
+    except (OperationalError, InterfaceError):
+        if connection.in_atomic_block:
+            raise
+        connection.close()
+    return find_acting(automation_id, position_id)
 
 
 def _look(automation: Kind, position_id: PositionId | None, cause: Cause) -> dict[str, Any]:

@@ -10,13 +10,14 @@ from typing import Any, Final
 from celery import Celery
 from celery.signals import beat_init, celeryd_after_setup, setup_logging, task_prerun, worker_ready
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError, close_old_connections, connection
 
 from hubdefisats import broker
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hubdefisats.settings")
 logger = logging.getLogger(__name__)
 
+_LOOK: Final = "automations.tasks.act"
 SETTLING_PATIENCE_S: Final = 10.0
 """An exchange that does not answer keeps no worker from starting for longer than this."""
 
@@ -64,8 +65,11 @@ def close_what_is_broken(task: Any, **_: Any) -> None:
     Celery itself would close it around each task (CELERY_DB_REUSE_MAX keeps it from that), and opening
     one takes longer than everything else between a tick and its order.
     """
-    if not task.request.is_eager:  # then the connection is the caller's
-        close_old_connections()
+    if task.request.is_eager:  # then the connection is the caller's
+        return
+    close_old_connections()
+    if task.name == _LOOK:  # whose first question is its own check: see `services.act`
+        connection.health_check_done = True  # type: ignore[attr-defined]  # the stubs lack it
 
 
 @beat_init.connect

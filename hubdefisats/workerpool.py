@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from celery.concurrency.thread import TaskPool
-from django.db import DatabaseError, connection
+from django.db import DatabaseError
 from redis.exceptions import RedisError
 
 logger = logging.getLogger(__name__)
@@ -112,7 +112,8 @@ def _meet(met: threading.Barrier) -> None:
 def _warm_up() -> None:
     """Open what the first task of a thread would otherwise open while a price falls."""
     from accounts.gateway import redis_client  # noqa: PLC0415 - models are not ready when this loads
+    from automations.models.prepared import prepare_all  # noqa: PLC0415
 
     with suppress(DatabaseError, RedisError):  # the task itself says it better
-        connection.ensure_connection()
+        prepare_all()
         redis_client().ping()

@@ -10,9 +10,8 @@ from typing import Any, Final, Generic, TypeVar
 from django.db import DEFAULT_DB_ALIAS, connection
 from django.db.models import Model, QuerySet
 from django.db.models.query import get_related_populators
-from django.db.models.sql.compiler import SQLCompiler
 
-from automations.models.prepared import execute
+from automations.models.prepared import execute, expect
 
 Row = TypeVar("Row", bound=Model)
 
@@ -36,40 +35,49 @@ class Compiled(Generic[Row]):
         self._examples = [
             _EXAMPLES[each][types[:number].count(each)] for number, each in enumerate(types)
         ]
+        expect(lambda: self._built.sql)
 
     def __call__(self, *arguments: int | str) -> list[Row]:
         """Ask PostgreSQL; return what it finds, as the queryset would."""
-        sql, parameters, compiler = self._built
-        given = dict(zip(self._examples, arguments, strict=True))
+        built, given = self._built, dict(zip(self._examples, arguments, strict=True))
         with connection.cursor() as cursor:
-            execute(cursor, sql, [given.get(each, each) for each in parameters])
-            rows = cursor.fetchall()
-        return list(_instances(compiler, rows)) if rows else []
+            execute(cursor, built.sql, [given.get(each, each) for each in built.parameters])
+            return list(built.instances(cursor.fetchall()))
 
     def first(self, *arguments: int | str) -> Row | None:
         """Ask likewise; the queryset says which is the first."""
         return next(iter(self(*arguments)), None)
 
     @cached_property
-    def _built(self) -> tuple[str, tuple[Any, ...], SQLCompiler]:
-        compiler = self._make(*self._examples).query.get_compiler(DEFAULT_DB_ALIAS)
-        sql, parameters = compiler.as_sql()
-        if missing := [each for each in self._examples if each not in parameters]:
+    def _built(self) -> "_Built":
+        built = _Built(self._make(*self._examples))
+        if missing := [each for each in self._examples if each not in built.parameters]:
             raise TypeError(f"{missing} went into the queryset, and does not come out of it")
-        return sql, parameters, compiler
+        return built
 
 
-def _instances(compiler: SQLCompiler, rows: list[tuple[Any, ...]]) -> Iterator[Any]:
-    """Make the instances of the rows, as Django's own iterable does right after the query."""
-    klass, select = compiler.klass_info, compiler.select
-    columns = klass["select_fields"]
-    names = [select[column][0].target.attname for column in columns]
-    related = get_related_populators(klass, select, DEFAULT_DB_ALIAS)  # type: ignore[call-arg]
-    for row in compiler.results_iter([rows]):  # type: ignore[list-item]  # types of another version
-        instance = klass["model"].from_db(DEFAULT_DB_ALIAS, names, row[columns[0] : columns[-1] + 1])
-        for each in related:
-            each.populate(row, instance)
-        yield instance
+class _Built:
+    """What Django makes of a queryset: the SQL, and how a row becomes an instance."""
+
+    def __init__(self, queryset: QuerySet[Any, Any]) -> None:
+        self._compiler: Any = queryset.query.get_compiler(DEFAULT_DB_ALIAS)
+        self.sql: str
+        self.parameters: tuple[Any, ...]
+        self.sql, self.parameters = self._compiler.as_sql()
+        klass, select = self._compiler.klass_info, self._compiler.select
+        self._model: type[Model] = klass["model"]
+        self._columns = slice(klass["select_fields"][0], klass["select_fields"][-1] + 1)
+        self._names = [column[0].target.attname for column in select[self._columns]]
+        self._converters = self._compiler.get_converters([column[0] for column in select])
+        self._related: list[Any] = get_related_populators(klass, select, DEFAULT_DB_ALIAS)  # type: ignore[call-arg]  # of another version
+
+    def instances(self, rows: list[tuple[Any, ...]]) -> Iterator[Any]:
+        """Make instances as Django's own iterable does right after the query."""
+        for row in self._compiler.apply_converters(rows, self._converters):
+            instance = self._model.from_db(DEFAULT_DB_ALIAS, self._names, row[self._columns])
+            for each in self._related:
+                each.populate(row, instance)
+            yield instance
 
 
 def insert(rows: Sequence[Model]) -> None:

@@ -1,18 +1,31 @@
 """SQL that PostgreSQL plans once for each connection: planning takes it longer than answering."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from hashlib import sha256
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 _ROOM: Final = re.compile(r"%(?:\((\w+)\))?s")
 _KNOWN: Final[WeakKeyDictionary[Any, set[str]]] = WeakKeyDictionary()
 """Which statements each connection has; a new connection has none."""
+_EXPECTED: Final[list[Callable[[], str]]] = []
+
+
+def expect(text: Callable[[], str]) -> None:
+    """Have a statement prepared on connections before they are needed."""
+    _EXPECTED.append(text)
+
+
+def prepare_all() -> None:
+    """Prepare all that is expected on this thread's connection."""
+    with transaction.atomic(), connection.cursor() as cursor:  # some lock, which Django forbids without
+        for text in _EXPECTED:
+            _prepare(cursor, text())
 
 
 def execute(
@@ -23,12 +36,17 @@ def execute(
     `first` is a statement without answer that is sent before it, in the same round trip, and has the
     same values by their names.
     """
+    cursor.execute(first + _prepare(cursor, sql), values)
+
+
+def _prepare(cursor: CursorWrapper, sql: str) -> str:
+    """Prepare a statement where it is not yet; return what asks for it."""
     name, prepare, ask = _prepared(sql)
     known = _KNOWN.setdefault(connection.connection, set())
     if name not in known:
         cursor.execute(prepare)
         known.add(name)  # it stays where the transaction is rolled back
-    cursor.execute(first + ask, values)
+    return ask
 
 
 @cache

@@ -59,6 +59,8 @@ def test_a_guard_is_found_as_django_finds_it(ladder: MarginGuard) -> None:
 def test_what_was_found_asks_no_more(
     ladder: MarginGuard, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
+    find_acting(ladder.pk, HERE)  # prepares the statements
+
     with django_assert_num_queries(3):
         found = find_acting(ladder.pk, HERE)
         assert isinstance(found, MarginGuard)

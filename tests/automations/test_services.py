@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -16,7 +17,15 @@ from exchange.client import Client
 from exchange.errors import TransientError
 from exchange.position import Position
 from exchange.simulator.running import Simulator
-from tests.automations.acting import ADD_MARGIN, effects, events, look, rest_until_ready
+from tests.automations.acting import (
+    ADD_MARGIN,
+    SWEEP,
+    effects,
+    events,
+    look,
+    move,
+    rest_until_ready,
+)
 from tests.automations.conftest import new_account, open_long
 
 
@@ -323,3 +332,18 @@ def test_one_account_that_cannot_be_read_holds_up_no_other(venue: Simulator, lon
     venue.fault("status", status=401, account=venue.accounts[1].credentials.key, next=10)
 
     assert [due.position_id for due in services.due(MarginGuard)] == [long.id]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_that_is_gone_costs_no_look(
+    venue: Simulator, client: Client, guard: MarginGuard
+) -> None:
+    position = open_long(client)
+    move(venue, 95_000)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        (number,) = cursor.fetchone()
+    with closing(connection.copy()) as other, other.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [number])
+
+    assert services.act(guard.pk, position.id, SWEEP)["status"] == "confirmed"
