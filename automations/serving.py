@@ -203,6 +203,7 @@ class Serving:
             caps=stream_caps(),
             server_clock=server_clock(network),
             admission=admitted,
+            readers=settings.STREAM_READERS,
         )
         self._markets[network], self._pools[network] = market, pool
         market.start()

@@ -126,6 +126,8 @@ STREAM_AUTHENTICATIONS_PER_MINUTE = env.integer(
     "STREAM_AUTHENTICATIONS_PER_MINUTE", default=20, least=1
 )
 
+STREAM_READERS = env.integer("STREAM_READERS", default=32, least=1)
+"""Readings of accounts that a stream process has on their way at once, for each network."""
 STREAM_ROUND_MS = env.integer("STREAM_ROUND_MS", default=500, least=10)
 """A stream process looks this often for what changed in the database."""
 STREAM_RECHECK_S = env.integer("STREAM_RECHECK_S", default=300, least=1)
