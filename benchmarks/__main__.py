@@ -16,6 +16,7 @@ SHORT: Final = (
     ("tick_to_order",),
     ("flash_crash",),
     ("sweep",),
+    ("start_up",),
 )
 """All of them, so short that together they take less than ten minutes."""
 
