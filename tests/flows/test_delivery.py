@@ -1,6 +1,7 @@
 """What a real worker makes of messages at once, doubled, failed or cut off, and what it says."""
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -14,6 +15,7 @@ from kombu import Connection
 
 from accounts.models import Account
 from automations.models import Execution, GuardStep, MarginGuard
+from exchange.config import USUAL_TIMEOUTS
 from exchange.position import Position
 from hubdefisats.celery import app
 from tests.automations.acting import ADD_MARGIN, CLOSE, rest_until_ready, states
@@ -105,7 +107,12 @@ def test_refused_connections_are_tried_three_times_each_after_a_longer_wait(stor
         line = rf"\[{asked}\] retry: Retry in ([\d.]+)s: TransientError"
         return [float(wait) for wait in re.findall(line, story.worker.said())]
 
+    begun = time.monotonic()
     story.exchange.fault("refuse", ms=60_000)
+    wait_until(
+        lambda: time.monotonic() > begun + USUAL_TIMEOUTS.idle_s,
+        what="the connections of other stories are kept no more",
+    )
     asked = story.worker.look(mine.pk, position.id)
     try:
         wait_until(lambda: len(waits()) == 2, what="two attempts were refused")
