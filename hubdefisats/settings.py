@@ -132,9 +132,9 @@ STREAM_ROUND_MS = env.integer("STREAM_ROUND_MS", default=500, least=10)
 """A stream process looks this often for what changed in the database."""
 STREAM_RECHECK_S = env.integer("STREAM_RECHECK_S", default=300, least=1)
 """It reads everything anew this often, beside what it is told of."""
-STREAM_LEASE_S = env.integer("STREAM_LEASE_S", default=6, least=1)
+STREAM_LEASE_S = env.integer("STREAM_LEASE_S", default=5, least=1)
 """The accounts of a stream process that was not heard for this long go to others."""
-STREAM_HEARTBEAT_S = env.integer("STREAM_HEARTBEAT_S", default=2, least=1)
+STREAM_HEARTBEAT_S = env.integer("STREAM_HEARTBEAT_S", default=1, least=1)
 if STREAM_LEASE_S < 2 * STREAM_HEARTBEAT_S:
     raise ImproperlyConfigured("STREAM_LEASE_S must be at least twice STREAM_HEARTBEAT_S.")
 STREAM_HANDOVER = env.integer("STREAM_HANDOVER", default=100, least=1)
