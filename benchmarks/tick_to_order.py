@@ -40,7 +40,7 @@ from hubdefisats.stack.programs import STREAM, WORKER, urgent
 if TYPE_CHECKING:
     from accounts.models import Account
 
-SAMPLES: Final = 240
+SAMPLES: Final = 360
 """Of each phase."""
 WARM: Final = 40
 """The first of each phase, in which threads meet code and connections for the first time."""

@@ -44,7 +44,7 @@ def _urgent(name: str, threads: int) -> Program:
 WORKER: Final = Program(
     name="worker",
     command=(
-        "nice", "-n", "10",
+        sys.executable, "-m", "hubdefisats.stack.yielding", "10",
         *CELERY, "worker", "--hostname", "worker@%h",
         "--queues", "automation-execute,maintenance,notifications", *_ALONE,
     ),

@@ -1,4 +1,9 @@
-"""Which processes there are, by what the environment says."""
+"""Which processes there are, by what the environment says; and which yield to others."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -23,3 +28,23 @@ def test_a_number_that_is_none_is_said(name: str, monkeypatch: pytest.MonkeyPatc
 
     with pytest.raises(ImproperlyConfigured, match=f"{name} must be a whole number from 1 on"):
         programs.urgent()
+
+
+_SESSION = Path("/proc/self/autogroup")
+_SAYS = f"import os; print(os.nice(0), open('{_SESSION}').read())"
+
+
+@pytest.mark.skipif(not _SESSION.exists(), reason="this system does not group sessions")
+@pytest.mark.parametrize("own_session", [True, False])
+def test_a_program_yields_the_processor_and_so_does_its_own_session(*, own_session: bool) -> None:
+    command = (sys.executable, "-m", "hubdefisats.stack.yielding", "7", sys.executable, "-c", _SAYS)
+
+    said = subprocess.run(
+        command, check=True, capture_output=True, text=True, start_new_session=own_session
+    ).stdout
+
+    niceness, _, of_session = said.partition(" ")
+    assert int(niceness) == os.nice(0) + 7
+    assert of_session.split()[1:] == (
+        ["nice", "7"] if own_session else _SESSION.read_text().split()[1:]
+    )
