@@ -86,5 +86,5 @@ def stop_between_two_slots(sender: Any, **_: Any) -> None:
 @worker_ready.connect
 def say_who_is_told(**_: object) -> None:
     """Say at the start what nobody should find out in the morning after."""
-    if not settings.EMAIL_HOST:
+    if not settings.EMAIL_HOST and "notifications" in app.amqp.queues.consume_from:
         logger.warning("EMAIL_URL is not set: nobody is mailed, notifications are written to this log")

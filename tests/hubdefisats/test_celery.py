@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -10,9 +11,12 @@ import pytest
 from automations.models import Execution, MarginGuard
 from exchange.position import Position
 from exchange.simulator.running import Simulator
+from hubdefisats.stack import programs
+from hubdefisats.stack.processes import Program
 from tests.automations.acting import ADD_MARGIN, effects, look, states
 from tests.automations.conftest import account, client, guard, long, paper, venue
 from tests.exchange.places import endpoints_of
+from tests.waiting import wait_until
 
 __all__ = ["account", "client", "guard", "long", "paper", "venue"]
 
@@ -78,3 +82,29 @@ def test_nor_does_a_database_out_of_reach(at: dict[str, str]) -> None:
 
     assert "not settled at the start" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize(
+    ("program", "says_so"),
+    [
+        pytest.param(programs.WORKER, True, id="who would mail"),
+        pytest.param(programs.urgent()[0], False, id="who never does"),
+    ],
+)
+def test_that_nobody_is_mailed_is_said_by_who_would(
+    services: dict[str, str], tmp_path: Path, program: Program, *, says_so: bool
+) -> None:
+    log = tmp_path / "log"
+    variables = {**services, **program.variables, "DJANGO_SETTINGS_MODULE": "hubdefisats.settings"}
+    with (
+        log.open("w") as said,
+        subprocess.Popen(program.command, env=variables, stderr=said, stdout=said) as process,
+    ):
+        try:
+            wait_until(lambda: " ready." in log.read_text(), within_s=60, what="it is ready")
+        finally:
+            process.terminate()
+
+    assert ("nobody is mailed" in log.read_text()) is says_so
