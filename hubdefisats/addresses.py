@@ -31,9 +31,10 @@ def database(env: Environment) -> DBConfig:
     options = found.setdefault("OPTIONS", {})
     options.setdefault("connect_timeout", 5)
     # What is prepared (`automations/models/prepared.py`) is planned for all values at once.
-    options["options"] = "-c plan_cache_mode=force_generic_plan"
+    said = [str(options.get("options", "")), "-c plan_cache_mode=force_generic_plan"]
     if statement_s := env.integer("DATABASE_STATEMENT_S", default=0, least=0):
-        options["options"] += f" -c statement_timeout={statement_s}s"
+        said.append(f"-c statement_timeout={statement_s}s")
+    options["options"] = " ".join(filter(None, said))
     # A socket's folder can only be said in the query, yet `dbshell` looks for it where hosts are.
     found["HOST"] = str(options.pop("host", found["HOST"]))
     return found

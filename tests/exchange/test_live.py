@@ -14,6 +14,7 @@ from exchange.market import Quote, Source
 from exchange.money import Sats, UsdPerBtc
 from exchange.position import PositionsSnapshot
 from exchange.wire import one, position
+from tests.automations.asking import heard
 from tests.exchange import documents
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -45,12 +46,15 @@ def test_what_was_put_is_read_back_in_one_round_trip(live: LiveView, redis: Redi
     live.put_price("paper", quote())
     live.put_positions(7, snapshot())
     live.put_balance(7, BALANCE)
-    before = redis.info("stats")["total_commands_processed"]
-    assert live.read("paper", 7) == View(quote=quote(), positions=snapshot(), balance=BALANCE)
-    assert redis.info("stats")["total_commands_processed"] == before + 2  # with the info itself
+
+    with redis.monitor() as commands:  # type: ignore[no-untyped-call]
+        assert live.read("paper", 7) == View(quote=quote(), positions=snapshot(), balance=BALANCE)
+        assert heard(commands) == ["MGET"]
 
 
-def test_many_accounts_are_read_at_once_each_as_if_alone(live: LiveView) -> None:
+def test_many_accounts_are_read_in_one_round_trip_each_as_if_alone(
+    live: LiveView, redis: Redis
+) -> None:
     live.put_price("paper", quote())
     live.put_price("signet", quote(price="5"))
     live.put_positions(7, snapshot())
@@ -59,7 +63,9 @@ def test_many_accounts_are_read_at_once_each_as_if_alone(live: LiveView) -> None
     live.put_positions(9, snapshot())
     asked = [("paper", 7), ("signet", 8), ("paper", 9), ("mainnet", 10), ("paper", None), (None, 7)]
 
-    found = live.read_all(asked)
+    with redis.monitor() as commands:  # type: ignore[no-untyped-call]
+        found = live.read_all(asked)
+        assert heard(commands) == ["MGET"]
 
     assert found == [live.read(network, account_id) for network, account_id in asked]
     assert found[0] == View(quote=quote(), positions=snapshot())

@@ -28,9 +28,19 @@ def test_a_statement_can_be_given_a_time_limit() -> None:
     url = "postgresql://postgres@/hub?host=%2FTmp%2FA"
     found = database(Environment({"DATABASE_URL": url, "DATABASE_STATEMENT_S": "20"}))
 
-    assert "-c statement_timeout=20s" in found["OPTIONS"]["options"]
-    unlimited = database(Environment({"DATABASE_URL": url}))
-    assert "statement_timeout" not in unlimited["OPTIONS"]["options"]
+    planned = "-c plan_cache_mode=force_generic_plan"
+    assert found["OPTIONS"]["options"] == f"{planned} -c statement_timeout=20s"
+    assert database(Environment({"DATABASE_URL": url}))["OPTIONS"]["options"] == planned
+
+
+def test_the_options_of_the_url_are_kept() -> None:
+    url = "postgresql://postgres@db/hub?options=-c%20search_path%3Dother"
+
+    found = database(Environment({"DATABASE_URL": url, "DATABASE_STATEMENT_S": "20"}))
+
+    assert found["OPTIONS"]["options"] == (
+        "-c search_path=other -c plan_cache_mode=force_generic_plan -c statement_timeout=20s"
+    )
 
 
 @pytest.mark.parametrize(
