@@ -6,10 +6,13 @@ A hint that may get lost: whoever watches reads again on a timer anyway.
 import logging
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from typing import Final
 
 from redis import Redis
 from redis.exceptions import RedisError
+
+from exchange.position import Position
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +20,13 @@ CHANNEL: Final = "hubdefisats:changed"
 _PATIENCE_S: Final = 1.0
 
 
-def announce(redis: Redis, account_id: int) -> None:
+def announce_cooldown(
+    redis: Redis, account_id: int, automation_id: int, position_id: str | None, until: datetime
+) -> None:
+    """Say when it is worth while to look again."""
+
+
+def announce(redis: Redis, account_id: int, *, position: Position | None = None) -> None:
     try:
         redis.publish(CHANNEL, account_id)
     except RedisError as error:

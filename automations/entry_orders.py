@@ -25,7 +25,7 @@ def enter(entry: AutoEntry, cause: Cause, client: Client) -> dict[str, Any]:
     decision = entry.rule().decide(seen.quote.price, client_id=executing.new_label())
     if isinstance(decision, Hold):
         return _pending(entry, seen, decision)
-    outcome = executing.carry_out(entry, decision, facts, client)
+    outcome = executing.carry_out(entry, [decision], facts, client)
     if outcome.word in {Execution.State.CONFIRMED, Execution.State.REJECTED}:
         ending.end([entry])  # disarms it where this was the last time
     if outcome.execution is None or outcome.word != Execution.State.CONFIRMED:
@@ -51,7 +51,7 @@ def take_back(entry: AutoEntry, order_id: PositionId, cause: Cause, client: Clie
         return _write_off(entry, placed, standing, facts)
     why = f"expired at {entry.expires_at:%Y-%m-%d %H:%M:%S} UTC while it rested"
     cancel = CancelOrder(position_id=order_id, regime=Regime(placed.regime), why=why)
-    outcome = executing.carry_out(entry, cancel, facts, client)
+    outcome = executing.carry_out(entry, [cancel], facts, client)
     if outcome.execution is None or reconciling.is_settled(outcome.execution, client):
         return outcome.execution.state if outcome.execution else outcome.word
     return outcome.word

@@ -11,18 +11,16 @@ from django.utils import timezone
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for, live_view
 from accounts.models import Account
-from automations import ending, entry_orders, executing, planning, quarantine, reconciling, resting
-from automations.executing import Cause, Facts, Outcome
+from automations import ending, entry_orders, planning, quarantine, reconciling, resting
+from automations.executing import Cause
 from automations.locking import lock_name, position_lock
-from automations.models import AutoEntry, Automation, Execution, MarginGuard
+from automations.models import AutoEntry, Automation, Execution
 from automations.models.compiled import Compiled
 from automations.models.kinds import Kind, OnPosition, find_acting
 from automations.planning import Plan
+from automations.position_look import BUSY, PositionLook
 from automations.reading import Seen, read, read_price
-from automations.remembering import forget_returned, memory_of, told_already
-from automations.rules.actions import Hold
 from automations.suspending import suspend
-from exchange.client import Client
 from exchange.errors import ExchangeError, KeyRefusedError
 from exchange.live import View
 from exchange.position import PositionId, Regime
@@ -56,16 +54,29 @@ def act(automation_id: int, position_id: PositionId | None, cause: Cause) -> dic
         return _word("disabled, quarantined, or its account may not act")
     name = lock_name(automation.account_id, automation.pk, position_id)
     with position_lock(name) as mine:
-        if not mine:
-            return _word("another worker has it")
-        try:
-            with quarantine.counted(automation, position_id) as may_look:
-                if not may_look:
-                    return _word("quarantined")
-                return _look(automation, position_id, cause)
-        except KeyRefusedError as error:
-            suspend(automation.account, str(error))
-            raise
+        if mine:
+            return _look(automation, position_id, cause)
+    if isinstance(automation, AutoEntry):
+        return _word(BUSY)
+    # Whoever has it may wait for the exchange's answer to a top-up: closing need not wait with it.
+    with position_lock(f"{name} closing") as mine:
+        return _look(automation, position_id, cause, closing=True) if mine else _word(BUSY)
+
+
+def _look(
+    automation: Kind, position_id: PositionId | None, cause: Cause, *, closing: bool = False
+) -> dict[str, Any]:
+    try:
+        with quarantine.counted(automation, position_id, closing=closing) as may_look:
+            if not may_look:
+                return _word("quarantined")
+            if isinstance(automation, AutoEntry):
+                return _look_at_entry(automation, position_id, cause)
+            assert position_id is not None
+            return _look_at_position(automation, position_id, cause, closing=closing)
+    except KeyRefusedError as error:
+        suspend(automation.account, str(error))
+        raise
 
 
 def _find(automation_id: int, position_id: PositionId | None) -> Kind | None:
@@ -79,17 +90,24 @@ def _find(automation_id: int, position_id: PositionId | None) -> Kind | None:
     return find_acting(automation_id, position_id)
 
 
-def _look(automation: Kind, position_id: PositionId | None, cause: Cause) -> dict[str, Any]:
-    client = client_for(automation.account)
-    latest = latest_on(automation, position_id)
+def _look_at_entry(entry: AutoEntry, order_id: PositionId | None, cause: Cause) -> dict[str, Any]:
+    client = client_for(entry.account)
+    latest = latest_on(entry, order_id)
     if latest and not reconciling.is_settled(latest, client):
         return _word("an earlier action is not settled yet")
-    if isinstance(automation, AutoEntry):
-        if position_id is not None:
-            return _word(entry_orders.take_back(automation, position_id, cause, client))
-        return entry_orders.enter(automation, cause, client)
-    assert position_id is not None
-    return _act_on(automation, position_id, cause, client, latest).answer()
+    if order_id is not None:
+        return _word(entry_orders.take_back(entry, order_id, cause, client))
+    return entry_orders.enter(entry, cause, client)
+
+
+def _look_at_position(
+    automation: OnPosition, position_id: PositionId, cause: Cause, *, closing: bool
+) -> dict[str, Any]:
+    client, latest = client_for(automation.account), latest_on(automation, position_id)
+    look = PositionLook(automation, position_id, cause, client, latest)
+    outcomes = look.close_if_due() if closing else look.carry_out()
+    acted = [each for outcome in outcomes for each in outcome.answer().get("acted", ())]
+    return _word(outcomes[-1].word) | {"acted": list(dict.fromkeys(acted))}
 
 
 def latest_on(automation: Automation, position_id: PositionId | None) -> Execution | None:
@@ -97,35 +115,6 @@ def latest_on(automation: Automation, position_id: PositionId | None) -> Executi
     if position_id is None:
         return _LATEST_OF_ENTRY.first(automation.pk)
     return _LATEST_ON_POSITION.first(automation.account_id, position_id)
-
-
-def _act_on(
-    automation: OnPosition,
-    position_id: PositionId,
-    cause: Cause,
-    client: Client,
-    latest: Execution | None,
-) -> Outcome:
-    # Nothing is decided on positions from before our own last action on them.
-    not_before = latest.settled_at if latest else None
-    seen = read(client, Regime(automation.regime), not_before=not_before)
-    position = seen.position(position_id)
-    if position is None:
-        return Outcome(word="the position is gone")
-    rule = automation.rule(position_id)
-    if not rule.covers(position):
-        return Outcome(word="the position is none of its")
-    memory = memory_of(automation, position_id)
-    if isinstance(automation, MarginGuard) and memory.spent:
-        still = automation.rule(position_id).still_spent(position, seen.quote.price, memory)
-        forget_returned(automation, position, still)
-    decision = rule.decide(position, seen.quote.price, memory)
-    if isinstance(decision, Hold):
-        return Outcome(word=decision.reason)
-    if told_already(automation, decision):
-        return Outcome(word="its shadow wrote that down already")
-    facts = Facts(seen=seen, cause=cause, position=position)
-    return executing.carry_out(automation, decision, facts, client)
 
 
 def _word(word: str) -> dict[str, Any]:

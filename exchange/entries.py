@@ -93,6 +93,7 @@ def _fields(position: Position) -> list[object]:
         _text(position.trailing),
         position.funding_fees,
         position.cashed_in,
+        position.entry_margin,
     ]
 
 
@@ -100,7 +101,7 @@ def _position(row: list[Any]) -> Position:
     """Return the position of a row by `_fields`; it was checked when the exchange sent it."""
     (
         trade_id, side, quantity, entry, margin, maintenance_margin, liquidation, leverage,
-        stoploss, takeprofit, filled_at, client_id, trailing, funding_fees, cashed_in,
+        stoploss, takeprofit, filled_at, client_id, trailing, funding_fees, cashed_in, entry_margin,
     ) = row  # fmt: skip
     return Position(
         id=trade_id,
@@ -118,6 +119,7 @@ def _position(row: list[Any]) -> Position:
         trailing=None if trailing is None else Decimal(trailing),
         funding_fees=funding_fees,
         cashed_in=cashed_in,
+        entry_margin=entry_margin,
     )
 
 
