@@ -18,10 +18,11 @@ from exchange.protocol import State
 from exchange.rest import RestClient
 from exchange.serverclock import ServerClock
 from exchange.session import StreamSession
+from exchange.topics import LAST_PRICE, TICKER
 
 logger = logging.getLogger(__name__)
 
-TOPICS: Final = ["futures/inverse/btc_usd/lastPrice", "futures/inverse/btc_usd/ticker"]
+TOPICS: Final = (LAST_PRICE, TICKER)
 """The ticker repeats the last price, so that a price that stands still stays known."""
 
 _LATE_MS: Final = 15_000
