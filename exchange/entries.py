@@ -22,7 +22,8 @@ def micros(at: datetime) -> int:
 
 
 def quote_text(quote: Quote) -> str:
-    return f"{micros(quote.at)} {quote.source} {quote.time_ms} {quote.price}"
+    index = "" if quote.index is None else f" {quote.index}"
+    return f"{micros(quote.at)} {quote.source} {quote.time_ms} {quote.price}{index}"
 
 
 def quote_of(text: str) -> Quote:
@@ -31,12 +32,13 @@ def quote_of(text: str) -> Quote:
     Raises:
         ValueError, ArithmeticError: another version of ours has written it, say.
     """
-    at, source, time_ms, price = text.split(" ")
+    at, source, time_ms, price, *index = text.split(" ")
     return Quote(
         price=UsdPerBtc(Decimal(price)),
         at=_moment(int(at)),
         time_ms=int(time_ms),
         source=Source(source),
+        index=UsdPerBtc(Decimal(index[0])) if index else None,
     )
 
 

@@ -118,7 +118,7 @@ class RestClient:
         return self._transport.get(path("ticker"), wire.ticker, scope=Scope.PUBLIC)
 
     def quote(self) -> Quote:
-        """Return the last price.
+        """Return the last price, with the index.
 
         Raises:
             TransientError: also where the exchange knows no price just now.
@@ -127,7 +127,13 @@ class RestClient:
         ticker = self.ticker()
         if ticker.last_price is None:
             raise TransientError("LN Markets gives no price at the moment")
-        return Quote(price=ticker.last_price, at=at, time_ms=to_ms(ticker.time), source=Source.REST)
+        return Quote(
+            price=ticker.last_price,
+            at=at,
+            time_ms=to_ms(ticker.time),
+            source=Source.REST,
+            index=ticker.index,
+        )
 
     # Account
 
