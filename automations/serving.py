@@ -196,6 +196,7 @@ class Serving:
             admission=admitted,
             fire=self._fire_for_own,
             silence_s=settings.DATA_MAX_AGE_S,
+            spike_percent=settings.SPIKE_PERCENT,
         )
         pool = SessionPool(
             endpoints,

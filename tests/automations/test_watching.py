@@ -20,7 +20,7 @@ from exchange.position import Position
 from exchange.simulator.running import Simulator
 from exchange.trade import NewTrade
 from tests.automations.conftest import open_long
-from tests.automations.test_crossing import between
+from tests.automations.test_crossing import between, tick
 
 
 @pytest.fixture
@@ -132,18 +132,16 @@ def test_an_older_reading_never_replaces_a_newer_one(
 
 
 @pytest.mark.usefixtures("long")
-def test_what_fired_is_armed_again_by_a_later_confirmation(
+def test_what_fired_comes_back_by_time_and_not_by_a_reading(
     watch: Watch, crossing: Crossing, client: Client, fired: list[Trigger], moment: list[float]
 ) -> None:
-    snapshot = client.rest.positions()
-    watch.take(snapshot)
+    watch.take(client.rest.positions())
     crossing.look(between(95_000, 95_000))
-    assert len(crossing) == 0
 
-    watch.take(snapshot)
-    assert len(crossing) == 0, "a worker has it just now"
     moment[0] += RESTS_S
-    watch.take(snapshot)
+    watch.take(client.rest.positions())
+    assert len(crossing) == 0
+    crossing.look_again(tick(100_000))
 
     assert len(crossing) == len(fired) == 1
 
