@@ -5,9 +5,11 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Final
 
+from automations.changes import Now
 from automations.crossing import Crossing
 from automations.planning import EntryPlan, Plan, PositionPlan
 from automations.rules.margin_guard import GuardConfig
@@ -74,6 +76,21 @@ class Watch:
                 self._snapshot = snapshot
                 if known is None or known.positions != snapshot.positions:
                     self._arm()
+
+    def adopt(self, now: Now) -> None:
+        """Take over one position as it is after an action of ours, ahead of the next reading.
+
+        Whatever was read before that action, also what arrives only now, is older.
+        """
+        with self._lock:
+            known = self._snapshot
+            if known is None or known.at >= now.at:
+                return
+            positions = {each.id: each for each in known.positions} | {now.position.id: now.position}
+            self._snapshot = PositionsSnapshot(
+                positions=tuple(positions.values()), at=datetime.now(UTC), source=known.source
+            )
+            self._arm()
 
     def wants_balance(self) -> bool:
         """Whether it is time to read the balance again; who is told so once is to do it.
