@@ -122,6 +122,9 @@ CLOSE_MAX_AGE_S = env.integer("CLOSE_MAX_AGE_S", default=10, least=1)
 BALANCE_MAX_AGE_S = env.integer("BALANCE_MAX_AGE_S", default=60, least=1)
 """The free balance, less what was spent since."""
 
+SPIKE_PERCENT = env.percent("SPIKE_PERCENT", default="2")
+"""A price further than this from the one before is believed only when something confirms it."""
+
 SWEEP_ACCOUNTS = env.integer("SWEEP_ACCOUNTS", default=50, least=1)
 """In one task of a sweep: each may have to be read from an exchange that takes half a second."""
 
