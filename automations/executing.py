@@ -73,6 +73,12 @@ class Outcome:
     word: str
     execution: Execution | None = None
 
+    def answer(self) -> dict[str, Any]:
+        """Return the word, and the executions to be read back now: a reopening follows a close."""
+        last = self.execution
+        acted = [each for each in (last and last.follows, last) if each and each.read_back_due]
+        return {"status": self.word, "acted": [each.pk for each in acted]}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Intent:

@@ -120,6 +120,13 @@ def _give_up(closed: Execution) -> bool:
     return True
 
 
+def is_settled(execution: Execution, client: Client) -> bool:
+    """Settle what is open, if that can be told by now; return whether it is settled."""
+    if execution.state in Execution.UNSETTLED:
+        settle(execution, client, timezone.now())
+    return execution.state not in Execution.UNSETTLED
+
+
 def settle_all() -> list[Execution]:
     """Try to settle everything left open; return what is settled now.
 
