@@ -75,11 +75,16 @@ def test_the_page_of_a_guard_leads_to_its_preview(browser: Browser, guard: Margi
 @pytest.mark.usefixtures("long")
 def test_every_kind_has_its_preview(browser: Browser, account: Account) -> None:
     exits = TakeProfitStopLoss.objects.create(
-        account=account, name="exits", does="close_tp", when="profit",
+        enabled=True, account=account, name="exits", does="close_tp", when="profit",
         trigger_pnl_percentage=Decimal(50), on_exchange=False,
     )  # fmt: skip
     entry = AutoEntry.objects.create(
-        account=account, name="entry", side="sell", quantity=100, trigger_price=Decimal(110_000)
+        enabled=True,
+        account=account,
+        name="entry",
+        side="sell",
+        quantity=100,
+        trigger_price=Decimal(110_000),
     )
     entry.refresh_from_db()
 
