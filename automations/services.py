@@ -11,7 +11,16 @@ from django.utils import timezone
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for, live_view
 from accounts.models import Account
-from automations import ending, entry_orders, executing, planning, quarantine, reconciling, resting
+from automations import (
+    disarming,
+    ending,
+    entry_orders,
+    executing,
+    planning,
+    quarantine,
+    reconciling,
+    resting,
+)
 from automations.executing import Cause, Facts, Outcome
 from automations.locking import lock_name, position_lock
 from automations.models import AutoEntry, Automation, Execution, MarginGuard
@@ -20,7 +29,7 @@ from automations.models.kinds import Kind, OnPosition, find_acting
 from automations.planning import Plan
 from automations.reading import Seen, read, read_price
 from automations.remembering import forget_returned, memory_of, told_already
-from automations.rules.actions import Hold
+from automations.rules.actions import Disarm, Hold
 from automations.suspending import suspend
 from exchange.client import Client
 from exchange.errors import ExchangeError, KeyRefusedError
@@ -120,11 +129,13 @@ def _act_on(
         still = automation.rule(position_id).still_spent(position, seen.quote.price, memory)
         forget_returned(automation, position, still)
     decision = rule.decide(position, seen.quote.price, memory)
+    facts = Facts(seen=seen, cause=cause, position=position)
+    if isinstance(decision, Disarm):
+        disarming.disarm(automation, position_id, decision.reason, facts.as_data())
     if isinstance(decision, Hold):
         return Outcome(word=decision.reason)
     if told_already(automation, decision):
         return Outcome(word="its shadow wrote that down already")
-    facts = Facts(seen=seen, cause=cause, position=position)
     return executing.carry_out(automation, decision, facts, client)
 
 
@@ -139,6 +150,7 @@ class Due:
     automation_id: int
     position_id: PositionId | None
     """For an entry: an order of its that rests beyond its time, else None."""
+    urgent: bool = False
 
 
 def accounts_to_sweep(kind: type[Kind]) -> list[int]:
@@ -184,6 +196,7 @@ def _due_among(acting: Mapping[Account, Collection[Kind]]) -> Iterator[Due]:
         for regime in dict.fromkeys(plan.regime for plan in may_act):
             seen = _seen(account, regime, ahead=view)
             if seen is not None:
+                disarming.forget_gone(may_act, seen.positions)
                 yield from _due_of([plan for plan in may_act if plan.regime is regime], seen)
 
 
@@ -191,7 +204,7 @@ def _due_of(plans: Iterable[Plan], seen: Seen) -> Iterator[Due]:
     positions = seen.positions.positions if seen.positions else ()
     for plan in plans:
         for position_id in plan.due(seen.quote.price, positions):
-            yield Due(automation_id=plan.automation_id, position_id=position_id)
+            yield Due(automation_id=plan.automation_id, position_id=position_id, urgent=plan.urgent)
 
 
 def _seen(account: Account, regime: Regime | None, *, ahead: View) -> Seen | None:
