@@ -219,9 +219,16 @@ class AutoEntryAdmin(AutomationAdmin):
         (None, {"fields": [*_NAMES, "standing"]}),
         ("What", {"fields": ["market", "regime", "side", "leverage", ("quantity", "margin_sats")]}),
         ("Exits", {"fields": ["stoploss", "takeprofit"]}),
-        ("When", {"fields": ["trigger_price", "trigger_type", "breakout", "expires_at"]}),
+        (
+            "When",
+            {
+                "fields": [
+                    "trigger_price", "trigger_type", "breakout", "slippage_percent", "expires_at",
+                ]
+            },
+        ),
         ("How often", {"fields": ["most_times", "pause_s", "cooldown_s"]}),
-    ]
+    ]  # fmt: skip
 
     @admin.display(description="state")
     def standing(self, entry: AutoEntry) -> str:

@@ -23,7 +23,7 @@ DROP TRIGGER note_plan_change ON automations_exitdisarmed;
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0001_initial'),
+        ('accounts', '0002_exits_entries_have_a_budget'),
         ('automations', '0012_reading_back_may_be_due'),
     ]
 
@@ -41,6 +41,11 @@ class Migration(migrations.Migration):
                 'ordering': ['-since'],
             },
         ),
+        migrations.AddField(
+            model_name='autoentry',
+            name='slippage_percent',
+            field=models.DecimalField(decimal_places=4, default=Decimal('0.5'), help_text='A market beyond the trigger by more than this is missed, and nothing is opened.', max_digits=7, validators=[django.core.validators.MinValueValidator(Decimal('0.0001'), 'This must be more than 0 %%.'), django.core.validators.MaxValueValidator(Decimal('99.9999'), 'This must be less than 100 %%.')], verbose_name='slippage (%)'),
+        ),
         migrations.AlterField(
             model_name='automation',
             name='enabled',
@@ -49,6 +54,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='execution',
             index=models.Index(condition=models.Q(('does__in', ['set_stoploss', 'set_trailing', 'set_takeprofit']), ('state__in', ['confirmed', 'quarantined'])), fields=['account', 'position_id', '-id'], name='execution_that_set_an_exit'),
+        ),
+        migrations.AddConstraint(
+            model_name='autoentry',
+            constraint=models.CheckConstraint(condition=models.Q(('slippage_percent__gt', 0), ('slippage_percent__lt', 100)), name='entry_slippage_is_a_share'),
         ),
         migrations.AddField(
             model_name='exitdisarmed',

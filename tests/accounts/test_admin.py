@@ -54,6 +54,7 @@ def typed(owner: User, paper: Simulator) -> dict[str, Any]:
         "switch": "active",
         "reserve_sats": "0",
         "budget_per_day_sats": "",
+        "entry_budget_per_day_sats": "",
         "commands_per_minute": "60",
         "key": key.key,
         "secret": key.secret,
@@ -322,7 +323,7 @@ def test_an_account_with_guards_cannot_be_deleted_and_the_page_says_why(
     browser: Browser, owner: User
 ) -> None:
     account = saved(owner)
-    MarginGuard.objects.create(account=account, name="keeps it")
+    MarginGuard.objects.create(enabled=True, account=account, name="keeps it")
     url = reverse("admin:accounts_account_delete", args=[account.pk])
 
     assert "keeps it" in text(browser.get(url))
