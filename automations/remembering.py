@@ -272,7 +272,7 @@ def _after(memory: Memory, exit_set: _Set, *, by: int) -> Memory:
     """Return the memory once the exit was set: a stop is fixed or trailing, never both."""
     level = None if exit_set.level is None else UsdPerBtc(exit_set.level)
     if not exit_set.is_stop:
-        return replace(memory, takeprofit=level)
+        return replace(memory, takeprofit=level, takeprofit_is_own=exit_set.automation == by)
     return replace(
         memory,
         stoploss=level,

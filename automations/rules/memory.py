@@ -24,6 +24,8 @@ class Memory:
     """The take profit that was set last."""
     stop_is_own: bool = False
     """Whether this very automation set that stop."""
+    takeprofit_is_own: bool = False
+    """Whether it set that take profit."""
     cashed_in: Sats | None = None
     """What had been cashed in of the position when that stop was set; None: not known."""
     disarmed: str = ""

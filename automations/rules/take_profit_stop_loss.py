@@ -1,9 +1,9 @@
 """Take Profit / Stop Loss: move the exits of a position, or close it, at a profit or a loss."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
-from typing import assert_never
+from typing import Self, assert_never
 
 from automations.rules.actions import (
     ClosePosition,
@@ -149,11 +149,19 @@ class ExitConfig(Scope):
             case Does.CLOSE_TP | Does.CLOSE_SL:
                 return ClosePosition(position_id=position.id, why=why)
             case Does.UPDATE_TP:
-                return _take_profit(position, price, self, why)
+                return _take_profit(position, price, self, why, memory)
             case Does.UPDATE_SL:
-                return _stop_loss(position, price, self, why)
+                return _stop_loss(position, price, self.among_others(memory), why)
             case never:
                 assert_never(never)
+
+    def among_others(self, memory: Memory) -> Self:
+        """Return the rule that loosens no stop which another automation of ours has set since.
+
+        Two of them that contradict each other would else move it to and fro for ever.
+        """
+        taken_over = not memory.stop_is_own and (memory.stoploss, memory.trailing) != (None, None)
+        return replace(self, may_loosen=False) if taken_over else self
 
     def levels(self, position: Position, memory: Memory = NOTHING) -> tuple[Level, ...]:
         """Return the prices at which a look is worth while.
@@ -245,12 +253,17 @@ def _native(position: Position, config: ExitConfig) -> Decision:
     return SetStopLoss(position_id=position.id, price=level, why=why)
 
 
-def _take_profit(position: Position, price: UsdPerBtc, config: ExitConfig, why: str) -> Decision:
+def _take_profit(
+    position: Position, price: UsdPerBtc, config: ExitConfig, why: str, memory: Memory
+) -> Decision:
     level = _target_price(position, price, config, away=1)
     if level is None or not formulas.takeprofit_fits(position.side, level, reference=price):
         return Hold(reason=f"{why}, but a take profit at {level} is not beyond the market")
     if level == position.takeprofit:
         return Hold(reason=f"{why}, and the take profit is at {level} already")
+    others = memory.takeprofit is not None and not memory.takeprofit_is_own
+    if others and _is_beyond(position.side, level, memory.takeprofit or level):
+        return Hold(reason=f"{why}, but another automation has moved the take profit nearer since")
     return SetTakeProfit(position_id=position.id, price=level, why=why)
 
 

@@ -397,6 +397,46 @@ def test_a_stop_that_another_automation_of_ours_moved_was_not_changed_by_hand(
     assert events().count("tp_sl_disarmed") == 2
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "path", "ends_at"),
+    [
+        pytest.param(
+            {"does": "update_tp", "level": "price", "new_takeprofit": 110_000},
+            {"does": "update_tp", "level": "price", "new_takeprofit": 120_000},
+            TAKEPROFIT, {"takeprofit": at(110_000)},
+            id="take profits",
+        ),
+        pytest.param(
+            {"does": "update_sl", "level": "price", "new_stoploss": 99_000, "may_loosen": True},
+            {"does": "update_sl", "level": "price", "new_stoploss": 98_000, "may_loosen": True},
+            STOPLOSS, {"stoploss": at(99_000)},
+            id="stops",
+        ),
+    ],
+)  # fmt: skip
+def test_two_automations_that_contradict_each_other_do_not_move_an_exit_to_and_fro(
+    venue: Simulator,
+    client: Client,
+    account: Account,
+    *,
+    long: Position,
+    one: dict[str, Any],
+    other: dict[str, Any],
+    path: str,
+    ends_at: dict[str, Any],
+) -> None:
+    both = exits(account, **one), exits(account, name="other", **other)
+    move(venue, 103_000)
+
+    for _ in range(4):
+        for each in both:
+            look(each, long)
+            rest_until_ready(each)
+
+    assert effects(venue, path) == 3
+    assert {name: getattr(running(client), name) for name in ends_at} == ends_at
+
+
 def test_a_changed_stop_says_nothing_about_an_automation_that_never_set_one(
     venue: Simulator, client: Client, account: Account, long: Position
 ) -> None:
