@@ -20,6 +20,7 @@ from automations import (
     quarantine,
     reconciling,
     resting,
+    stops_ahead,
 )
 from automations.executing import Cause, Facts, Outcome
 from automations.locking import lock_name, position_lock
@@ -30,6 +31,7 @@ from automations.planning import Plan
 from automations.reading import Seen, read, read_price
 from automations.remembering import forget_returned, memory_of, told_already
 from automations.rules.actions import Disarm, Hold
+from automations.stops_ahead import StopAhead
 from automations.suspending import suspend
 from exchange.client import Client
 from exchange.errors import ExchangeError, KeyRefusedError
@@ -190,14 +192,18 @@ def _due_among(acting: Mapping[Account, Collection[Kind]]) -> Iterator[Due]:
     over = ending.end(
         each for every in acting.values() for each in every if isinstance(each, AutoEntry)
     )
+    ahead: list[StopAhead] = []
     views = live_view().read_all([(account.network, account.pk) for account in acting])
     for account, plans, view in zip(acting, all_plans, views, strict=True):
         may_act = [plan for plan in plans if plan.automation_id not in over]
         for regime in dict.fromkeys(plan.regime for plan in may_act):
             seen = _seen(account, regime, ahead=view)
             if seen is not None:
-                disarming.forget_gone(may_act, seen.positions)
-                yield from _due_of([plan for plan in may_act if plan.regime is regime], seen)
+                of_regime = [plan for plan in may_act if plan.regime is regime]
+                disarming.forget_gone(of_regime, seen.positions)
+                ahead.extend(stops_ahead.found(of_regime, seen))
+                yield from _due_of(of_regime, seen)
+    stops_ahead.write_down(ahead)
 
 
 def _due_of(plans: Iterable[Plan], seen: Seen) -> Iterator[Due]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.contrib.messages import get_messages
+from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.db.models import Model
 from django.test import Client as Browser
@@ -102,6 +103,29 @@ def test_a_wrong_key_is_kept_and_what_is_wrong_is_shown(
     assert account.verified_at is None
     assert "LN Markets refused the key (401" in account.fault
     assert "mine (paper): LN Markets refused the key (401" in " ".join(said(answer))
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        pytest.param("much", "whole number", id="a word"),
+        pytest.param("1.5", "whole number", id="half a sat"),
+        pytest.param("-1", "greater than or equal to 0", id="below nothing"),
+        pytest.param("9" * 30, "less than or equal", id="more than there is"),
+    ],
+)
+def test_a_wrong_entry_budget_is_said_in_one_sentence_at_its_field(
+    browser: Browser, typed: dict[str, Any], value: str, says: str
+) -> None:
+    page = browser.post(reverse(ADD), typed | {"entry_budget_per_day_sats": value})
+
+    assert list(errors(page)) == ["entry_budget_per_day_sats"]
+    (sentence,) = errors(page)["entry_budget_per_day_sats"]
+    assert says in sentence
+    assert not Account.objects.exists()
+    with pytest.raises(ValidationError) as refusal:
+        Account(entry_budget_per_day_sats=value).full_clean()
+    assert len(refusal.value.message_dict["entry_budget_per_day_sats"]) == 1
 
 
 @pytest.mark.parametrize(

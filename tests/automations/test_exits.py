@@ -485,9 +485,10 @@ def test_a_position_that_is_gone_is_forgotten_and_one_that_runs_is_not(
     venue: Simulator, client: Client, account: Account, long: Position
 ) -> None:
     mine = disarmed(venue, client, account, long)
+    exits(account, name="cross", does="close_sl", when="loss", regime="cross")
     move(venue, 100_000)
     assert due(mine) == []
-    assert ExitDisarmed.objects.count() == 1
+    assert ExitDisarmed.objects.count() == 1, "a reading of the cross position says nothing about it"
 
     client.close(long.id)
     move(venue, 100_000)

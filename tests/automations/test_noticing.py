@@ -105,6 +105,11 @@ Change = Callable[[MarginGuard, TakeProfitStopLoss, AutoEntry], object]
             id="nobody looks any more",
         ),
         pytest.param(
+            lambda _g, x, _e: x.disarmed_on.create(position_id="p", since=NOW, why="w"),
+            True,
+            id="its owner's hand won on a position",
+        ),
+        pytest.param(
             lambda _g, _x, _e: Account.objects.update(is_active=False), True, id="an account at rest"
         ),
         pytest.param(lambda _g, _x, _e: Account.objects.update(verified_at=None), True, id="suspended"),

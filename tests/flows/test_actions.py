@@ -252,7 +252,8 @@ def test_an_entry_opens_once_and_disarms(
     (answer,) = story.worker.sweep(tasks.sweep_entries)
     again = story.worker.sweep(tasks.sweep_entries)
 
-    assert (answer["status"], answer["side"], answer["market"]) == ("completed", "buy", "btcusd")
+    done = "placed" if mine.trigger_type == "limit" else "completed"
+    assert (answer["status"], answer["side"], answer["market"]) == (done, "buy", "btcusd")
     assert again == []
     assert story.effects() == [effect]
     mine.refresh_from_db()
