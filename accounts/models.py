@@ -86,7 +86,16 @@ class Account(models.Model):
         "budget per 24 hours (sats)",
         null=True,
         blank=True,
-        help_text="All guards of the account together never spend more; empty: no such bound.",
+        help_text="All guards of the account together never add more; empty: no such bound.",
+    )
+    entry_budget_per_day_sats = models.PositiveBigIntegerField(
+        "entry budget per 24 hours (sats)",
+        null=True,
+        blank=True,
+        help_text=(
+            "All entries of the account together never spend more, and never what its guards may need;"
+            " empty: no such bound."
+        ),
     )
     commands_per_minute = models.PositiveIntegerField(
         "commands per minute",

@@ -25,7 +25,7 @@ _READ: Final = """
 SELECT ARRAY[coalesce(everything.switch, 'active'), account.switch, automation.switch] AS switches,
        automation.enabled, automation.shadow,
        account.is_active AND account.verified_at IS NOT NULL AS may_act,
-       account.reserve_sats, account.budget_per_day_sats,
+       account.reserve_sats, account.budget_per_day_sats, account.entry_budget_per_day_sats,
        account.commands_per_minute, account.guard_commands_per_minute,
        acted.*, used.*
   FROM accounts_account AS account
@@ -134,6 +134,7 @@ class Condition:
     reserve_sats: int
     budget_per_day_sats: int | None
     """Of the account, for top-ups; None: unbounded."""
+    entry_budget_per_day_sats: int | None
     commands_per_minute: int
     """What entries and exits of the account may send together."""
     guard_commands_per_minute: int

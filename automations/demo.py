@@ -95,7 +95,7 @@ def _account(owner: User, part: Part, credentials: Credentials) -> Account:
 
 def _guard(account: Account, part: Part) -> None:
     guard, made = MarginGuard.objects.get_or_create(
-        account=account, name=part.guard, defaults={"metric": part.metric}
+        account=account, name=part.guard, defaults={"metric": part.metric, "enabled": True}
     )
     if made:
         guard.steps.create(**part.step)

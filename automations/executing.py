@@ -60,7 +60,7 @@ logger = logging.getLogger(__name__)
 
 _SETTLED_FIELDS: Final = [
     "state", "error", "report", "settled_at", "after", "position_id", "quantity",
-    "read_back_due",
+    "read_back_due", "rests",
 ]  # fmt: skip
 _SENT: Final = """
 SET LOCAL synchronous_commit = off;
@@ -282,6 +282,7 @@ def _settle(
     if done is not None:
         execution.position_id = done.opened or execution.position_id
         execution.quantity = done.quantity or execution.quantity
+        execution.rests = execution.rests and done.rests
         if done.position is not None:
             execution.after = described(done.position, intent.facts.seen.quote)
     with transaction.atomic():

@@ -18,7 +18,7 @@ from automations.rules.actions import (
     SetTrailingStop,
 )
 from exchange.client import Client
-from exchange.cross import CrossOrderId, NewCrossOrder
+from exchange.cross import CrossOrderId, CrossOrderState, NewCrossOrder
 from exchange.errors import RejectedError
 from exchange.money import Usd
 from exchange.position import Position, PositionId, Regime
@@ -33,6 +33,8 @@ class Done:
     opened: PositionId | None = None
     quantity: Usd | None = None
     """How many contracts were opened or closed, where that was not known before."""
+    rests: bool = False
+    """Whether what was opened is an order that waits for its price."""
 
 
 def perform(action: Command, position: Position | None, client: Client, *, label: str) -> Done:
@@ -53,10 +55,11 @@ def perform(action: Command, position: Position | None, client: Client, *, label
 
 def _open(order: NewTrade | NewCrossOrder, client: Client) -> Done:
     if isinstance(order, NewCrossOrder):
-        return Done(opened=PositionId(client.rest.cross.order(order).id))
+        placed = client.rest.cross.order(order)
+        return Done(opened=PositionId(placed.id), rests=placed.state is CrossOrderState.OPEN)
     opened = client.open_trade(order)
     runs = opened if isinstance(opened, Position) else None
-    return Done(opened=opened.id, position=runs, quantity=opened.quantity)
+    return Done(opened=opened.id, position=runs, quantity=opened.quantity, rests=runs is None)
 
 
 def _cancel(order: CancelOrder, client: Client) -> Done:

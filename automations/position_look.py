@@ -10,7 +10,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from accounts.gateway import redis_client
-from automations import changes, executing, gates, reconciling
+from automations import changes, disarming, executing, gates, reconciling
 from automations.executing import Cause, Facts, Outcome
 from automations.models import Execution, MarginGuard
 from automations.models.kinds import OnPosition
@@ -22,6 +22,7 @@ from automations.rules.actions import (
     AddMargin,
     ClosePosition,
     Decision,
+    Disarm,
     Hold,
     PositionAction,
 )
@@ -139,6 +140,8 @@ class PositionLook:
         fresher = self._fresher(seen, found)
         if fresher is not None:
             return self._decide(fresher, only=only, follows=follows)
+        facts = Facts(seen=seen, cause=self._cause, position=position)
+        self._disarm_where_asked(found, facts)
         wishes = [wish for wish in found if self._is_open(wish, only)]
         if only is not None and not wishes:
             return Outcome(word=BUSY)
@@ -147,7 +150,7 @@ class PositionLook:
         return executing.carry_out(
             self._automation,
             wishes,
-            Facts(seen=seen, cause=self._cause, position=position),
+            facts,
             self._client,
             not_seen=self._not_seen,
             retries=self._retries,
@@ -156,13 +159,19 @@ class PositionLook:
 
     def _found(self, rule: PositionRule, position: Position, seen: Seen) -> tuple[Decision, ...]:
         """Return all that the rule wishes for."""
-        price, memory = seen.quote.price, memory_of(self._automation, position.id)
+        memory = memory_of(self._automation, position.id)
         if not isinstance(rule, GuardConfig):
-            return (rule.decide(position, price, memory),)
+            return (rule.decide(position, seen.quote.price, memory),)
+        price = seen.quote.worst_for(position.side)
         if isinstance(self._automation, MarginGuard) and memory.spent:
             still = rule.still_spent(position, price, memory)
             forget_returned(self._automation, position, still)
         return rule.wishes(position, price, memory)
+
+    def _disarm_where_asked(self, wishes: Sequence[Decision], facts: Facts) -> None:
+        for wish in wishes:
+            if isinstance(wish, Disarm):
+                disarming.disarm(self._automation, self._position_id, wish.reason, facts.as_data())
 
     def _is_open(self, wish: Decision, only: type[PositionAction] | None) -> bool:
         """Whether it is still to be tried in this look."""

@@ -83,6 +83,7 @@ def described(position: Position, quote: Quote) -> dict[str, Any]:
         "quantity": position.quantity,
         "entry": plain(position.entry),
         "fundingFees": position.funding_fees,
+        "cashedIn": position.cashed_in,
         "stoploss": None if position.stoploss is None else plain(position.stoploss),
         "trailing": None if position.trailing is None else plain(position.trailing),
         "takeprofit": None if position.takeprofit is None else plain(position.takeprofit),

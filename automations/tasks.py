@@ -127,7 +127,7 @@ def _sweep(kind: type[Kind]) -> str:
 def _sweep_accounts(kind: type[Kind], account_ids: list[int]) -> str:
     sent = 0
     for due in services.due(kind, account_ids):  # at once: a slow account holds back no other's
-        send(due.automation_id, due.position_id, urgent=kind is MarginGuard)
+        send(due.automation_id, due.position_id, urgent=due.urgent)
         sent += 1
     return f"{sent} due"
 

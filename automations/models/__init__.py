@@ -3,6 +3,7 @@
 from automations.models.auto_entry import AutoEntry
 from automations.models.automation import Automation, PositionAutomation
 from automations.models.execution import Execution
+from automations.models.exit_disarmed import ExitDisarmed
 from automations.models.journal import JournalChain, JournalEntry
 from automations.models.margin_guard import GuardStep, MarginGuard, PositionThreshold, SpentStep
 from automations.models.notification import Notification
@@ -14,6 +15,7 @@ __all__ = [
     "AutoEntry",
     "Automation",
     "Execution",
+    "ExitDisarmed",
     "GuardStep",
     "JournalChain",
     "JournalEntry",

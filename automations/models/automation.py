@@ -26,7 +26,7 @@ class Automation(models.Model):
 
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="automations")
     name = models.CharField(max_length=100)
-    enabled = models.BooleanField(default=True)
+    enabled = models.BooleanField(default=False, help_text="Look at its preview before you tick this.")
     switch = switch_field()
     shadow = models.BooleanField(
         default=False,

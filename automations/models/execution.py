@@ -140,6 +140,14 @@ class Execution(models.Model):
             models.Index(fields=["account", "-decided_at"], name="execution_by_account"),
             models.Index(fields=["automation"], condition=Q(rests=True), name="execution_that_rests"),
             models.Index(
+                fields=["account", "position_id", "-id"],
+                condition=Q(
+                    does__in=["set_stoploss", "set_trailing", "set_takeprofit"],
+                    state__in=["confirmed", "quarantined"],
+                ),
+                name="execution_that_set_an_exit",
+            ),
+            models.Index(
                 fields=["settled_at"], condition=Q(read_back_due=True), name="execution_to_read_back"
             ),
             models.Index(

@@ -16,6 +16,7 @@ from automations.rules.actions import (
 )
 from automations.rules.memory import NOTHING, Memory
 from automations.rules.metric import Metric
+from automations.rules.owners_hand import changed_by_hand
 from automations.rules.scope import Scope
 from automations.triggers import Direction, Level
 from exchange import formulas
@@ -254,10 +255,10 @@ class GuardConfig(Scope):
 
 
 def _is_ours(position: Position, memory: Memory) -> bool:
-    """Whether the position has no stop, or the fixed one that an automation set last."""
-    if position.trailing is not None:
-        return False
-    return position.stoploss is None or position.stoploss == memory.stoploss
+    """Whether the guard may set the stop: there is none and nobody removed it, or it set this one."""
+    if memory.stoploss is None or not memory.stop_is_own:
+        return position.stoploss is None and position.trailing is None
+    return changed_by_hand(position, replace(memory, takeprofit=None)) is None
 
 
 def _by_danger(config: GuardConfig) -> list[Step]:

@@ -73,6 +73,7 @@ def open_long(client: Client) -> Position:
 def guard(account: Account) -> MarginGuard:
     """Adds 20,000 sats when half of the margin is lost."""
     made = MarginGuard.objects.create(
+        enabled=True,
         account=account,
         name="guard",
         metric="margin_used",

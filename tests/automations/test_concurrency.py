@@ -45,7 +45,7 @@ def at_once(looks: Sequence[Callable[[], str]]) -> list[str]:
 def guards(account: Account, number: int) -> list[MarginGuard]:
     made = []
     for index in range(number):
-        guard = MarginGuard.objects.create(account=account, name=f"guard {index}")
+        guard = MarginGuard.objects.create(enabled=True, account=account, name=f"guard {index}")
         guard.steps.create(
             threshold_percent=50, does=GuardStep.Does.ADD_FIXED, amount_sats=1_000 + index
         )

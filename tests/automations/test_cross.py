@@ -149,7 +149,13 @@ def test_take_profit_and_stop_loss_close_it(
     market: int,
 ) -> None:
     exits = TakeProfitStopLoss.objects.create(
-        account=account, name="x", regime="cross", does=does, when=when, trigger_pnl_percentage=30
+        enabled=True,
+        account=account,
+        name="x",
+        regime="cross",
+        does=does,
+        when=when,
+        trigger_pnl_percentage=30,
     )
 
     assert "has not reached" in look(exits, long), "there is no native stop on it"

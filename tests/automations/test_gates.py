@@ -148,7 +148,9 @@ def test_an_account_never_spends_more_than_its_budget_in_a_day_whoever_asks(
     venue: Simulator, client: Client, long: Position, guard: MarginGuard, account: Account
 ) -> None:
     Account.objects.update(budget_per_day_sats=30_000)
-    second = MarginGuard.objects.create(account=account, name="second", metric="margin_used")
+    second = MarginGuard.objects.create(
+        enabled=True, account=account, name="second", metric="margin_used"
+    )
     second.steps.create(threshold_percent=50, does=DOES.ADD_FIXED, amount_sats=20_000)
     other = open_long(client)
     move(venue, 94_000)
@@ -288,7 +290,7 @@ def test_a_guard_whose_numbers_contradict_each_other_holds_up_no_other(
     venue: Simulator, guard: MarginGuard, account: Account
 ) -> None:
 
-    MarginGuard.objects.create(account=account, name="a guard without a step")
+    MarginGuard.objects.create(enabled=True, account=account, name="a guard without a step")
     move(venue, 95_000)
 
     assert [due.automation_id for due in services.due(MarginGuard)] == [guard.pk]

@@ -115,6 +115,7 @@ def test_what_names_the_trade_goes_on_with_the_new_one(
     reducer.only_positions = [long.id, "another"]
     reducer.save()
     exits = TakeProfitStopLoss.objects.create(
+        enabled=True,
         account=reducer.account,
         name="exits",
         does="close_tp",

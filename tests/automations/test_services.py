@@ -349,7 +349,7 @@ def test_the_sweep_finds_what_is_due_and_nothing_else(
     redis_client().flushdb()
 
     assert list(services.due(MarginGuard)) == [
-        services.Due(automation_id=guard.pk, position_id=long.id)
+        services.Due(automation_id=guard.pk, position_id=long.id, urgent=True)
     ]
 
 
@@ -359,7 +359,7 @@ def test_the_sweep_weighs_all_accounts_however_many_at_once(
 ) -> None:
     second = new_account(venue, 1)
     other = open_long(client_for(second))
-    MarginGuard.objects.create(account=second, name="second").steps.create(
+    MarginGuard.objects.create(enabled=True, account=second, name="second").steps.create(
         threshold_percent=50, does="close_position"
     )
     venue.set_price(95_000)
@@ -374,7 +374,7 @@ def test_the_sweep_weighs_all_accounts_however_many_at_once(
 @pytest.mark.usefixtures("guard")
 def test_one_account_that_cannot_be_read_holds_up_no_other(venue: Simulator, long: Position) -> None:
     broken = new_account(venue, 1)
-    MarginGuard.objects.create(account=broken, name="first").steps.create(
+    MarginGuard.objects.create(enabled=True, account=broken, name="first").steps.create(
         threshold_percent=50, does="close_position"
     )
     venue.set_price(95_000)

@@ -108,7 +108,9 @@ def test_a_position_that_is_closed_is_told(
 
 
 def test_an_entry_that_opens_is_told(venue: Simulator, account: Account) -> None:
-    entry = AutoEntry.objects.create(account=account, name="entry", side="buy", quantity=100)
+    entry = AutoEntry.objects.create(
+        enabled=True, account=account, name="entry", side="buy", quantity=100
+    )
 
     enter(entry)
 
@@ -118,6 +120,7 @@ def test_an_entry_that_opens_is_told(venue: Simulator, account: Account) -> None
 
 def test_a_moved_exit_is_told_once_an_hour(venue: Simulator, long: Position, account: Account) -> None:
     exits = TakeProfitStopLoss.objects.create(
+        enabled=True,
         account=account,
         name="exits",
         does="update_sl",
