@@ -23,12 +23,12 @@ from automations.rules.margin_guard import (
     AddToReach,
     Close,
     GuardConfig,
-    Metric,
     Reduce,
     Response,
     Step,
     Tell,
 )
+from automations.rules.metric import Metric
 from exchange.money import Sats
 from exchange.position import Regime
 

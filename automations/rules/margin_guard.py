@@ -1,7 +1,6 @@
 """Margin Guard: keep a position from liquidation, by adding margin, reducing or closing it in time."""
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from fractions import Fraction
 from math import floor
 from typing import assert_never
@@ -15,38 +14,12 @@ from automations.rules.actions import (
     ReducePosition,
 )
 from automations.rules.memory import NOTHING, Memory
+from automations.rules.metric import Metric
 from automations.rules.scope import Scope
 from automations.triggers import Direction, Level
 from exchange.formulas import Side
 from exchange.money import MAX_PRICE, Exact, Sats, Usd, UsdPerBtc, tick_above, tick_below
 from exchange.position import Position
-
-
-class Metric(StrEnum):
-    """How near liquidation is."""
-
-    MARGIN_RATIO = "margin_ratio"
-    """The exchange's own: maintenance margin over what is left. It moves when it is almost too late."""
-    MARGIN_USED = "margin_used"
-    """The loss as a share of the margin: 0 at entry, 1 at liquidation."""
-    LIQUIDATION_DISTANCE = "liquidation_distance"
-    """The way to liquidation as a share of the price: it shrinks to 0."""
-
-    @property
-    def shrinks(self) -> bool:
-        """Whether danger makes the metric smaller."""
-        return self is Metric.LIQUIDATION_DISTANCE
-
-    def at(self, position: Position, price: Exact) -> Fraction:
-        match self:
-            case Metric.MARGIN_RATIO:
-                return position.margin_ratio_at(price)
-            case Metric.MARGIN_USED:
-                return position.margin_used_at(price)
-            case Metric.LIQUIDATION_DISTANCE:
-                return position.liquidation_distance_at(price)
-            case never:
-                assert_never(never)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +137,7 @@ class GuardConfig(Scope):
 
     def reached(self, step: Step, value: Fraction) -> bool:
         """Whether the threshold is reached; being exactly on it counts."""
-        return value <= step.threshold if self.metric.shrinks else value >= step.threshold
+        return self.metric.has_reached(step.threshold, value)
 
     def returned(self, step: Step, value: Fraction) -> bool:
         """Whether the danger drew back far enough for a step that acted to act again."""

@@ -22,13 +22,13 @@ from automations.rules.margin_guard import (
     AddToReach,
     Close,
     GuardConfig,
-    Metric,
     Reduce,
     Response,
     Step,
     Tell,
 )
 from automations.rules.memory import Memory
+from automations.rules.metric import Metric
 from automations.triggers import Direction, Level
 from exchange import formulas
 from exchange.formulas import Side
