@@ -233,9 +233,11 @@ def _netted(held: Position, quantity: Usd, price: UsdPerBtc) -> _Net:
     gain = formulas.profit_sats(held.side, closed, held.entry, price)
     if left <= 0:
         return _Net(side=held.side.opposite, quantity=Usd(-left), entry=price, gain=gain)
-    if gain >= 0:
+    carried = None
+    if gain < 0:
+        carried = formulas.entry_after_losing_part(held.quantity, held.entry, closed, price)
+    if carried is None:
         return _Net(side=held.side, quantity=left, entry=held.entry, gain=gain)
-    carried = formulas.entry_after_losing_part(held.quantity, held.entry, closed, price)
     return _Net(side=held.side, quantity=left, entry=carried)
 
 
