@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
@@ -36,7 +37,7 @@ from automations.rules.actions import (
     OpenPosition,
     ReducePosition,
 )
-from automations.rules.reopening import pays_for_itself, rest_of
+from automations.rules.reopening import gave_back, pays_for_itself, rest_of
 from automations.suspending import suspend
 from exchange.account import Balance
 from exchange.client import Client
@@ -48,7 +49,9 @@ from exchange.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from exchange.position import PositionId, Regime
+from exchange.money import UsdPerBtc
+from exchange.position import PositionId
+from exchange.trade import ClosedTrade
 
 __all__ = ["Cause", "Facts", "Outcome", "carry_out", "hold", "new_label"]
 
@@ -72,6 +75,8 @@ class Outcome:
 
     word: str
     execution: Execution | None = None
+    ended: ClosedTrade | None = None
+    """The isolated trade as it was closed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,9 +106,9 @@ def carry_out(automation: Automation, action: Command, facts: Facts, client: Cli
         if isinstance(action, Notify):
             return _settle(intent, Execution.State.CONFIRMED)
     outcome = _send(intent, client)
-    if not isinstance(action, ReducePosition) or outcome.word != Execution.State.CONFIRMED:
+    if not isinstance(action, ReducePosition) or outcome.ended is None:
         return outcome
-    return _reopen(intent, action, client) if _is_isolated(facts) else outcome
+    return _reopen(intent, action, outcome.ended, client)
 
 
 def hold(
@@ -119,10 +124,6 @@ def hold(
             now=timezone.now(),
             position_id=position_id,
         )
-
-
-def _is_isolated(facts: Facts) -> bool:
-    return facts.position is not None and facts.position.regime is Regime.ISOLATED
 
 
 def _balance_if_reserved(account: Account, action: Command, client: Client) -> Balance | None:
@@ -206,7 +207,7 @@ def _settle(
         )
     changes.announce(redis_client(), execution.account_id)
     logger.info("execution settled", extra=_fields(intent) | {"state": state.value})
-    return Outcome(word=state.value, execution=execution)
+    return Outcome(word=state.value, execution=execution, ended=done.ended if done else None)
 
 
 def _told(intent: _Intent) -> str:
@@ -217,12 +218,15 @@ def _told(intent: _Intent) -> str:
     return execution.error or intent.action.why
 
 
-def _reopen(closed: _Intent, action: ReducePosition, client: Client) -> Outcome:
-    """Open the rest of a closed trade anew (API notes, 7.1 A); where that fails, stay flat."""
+def _reopen(closed: _Intent, action: ReducePosition, ended: ClosedTrade, client: Client) -> Outcome:
+    """Open the rest of a closed trade anew (API notes, 7.1 A); where that fails, stay flat.
+
+    It costs no more than what truly came back.
+    """
     position = closed.facts.position
     assert position is not None
-    price = closed.facts.seen.quote.price
-    rest = rest_of(position, action, price, client_id=new_label())
+    came_back, price = gave_back(position, ended), _lowest_price(ended, client)
+    rest = rest_of(position, action, price, came_back=came_back, client_id=new_label())
     facts = replace(closed.facts, position=None)
     execution = intent_after(closed.execution, rest)
     intent = _Intent(automation=closed.automation, execution=execution, action=rest, facts=facts)
@@ -231,7 +235,7 @@ def _reopen(closed: _Intent, action: ReducePosition, client: Client) -> Outcome:
             return Outcome(word="given up meanwhile")
         request = Request.read(closed.automation, action, facts.seen, None, locking=True)
         refused = gates.thrown(request)
-        if refused is None and not pays_for_itself(position, rest, price):
+        if refused is None and not pays_for_itself(rest, price, came_back):
             refused = request.refuse("too_little_left", "too little came back for the rest")
         if refused is not None:
             left = replace(refused, message=report_flat(closed.execution, refused.message))
@@ -246,6 +250,14 @@ def _reopen(closed: _Intent, action: ReducePosition, client: Client) -> Outcome:
     if outcome.word == Execution.State.CONFIRMED:
         follow(closed.execution, PositionId(execution.position_id))
     return outcome
+
+
+def _lowest_price(ended: ClosedTrade, client: Client) -> UsdPerBtc:
+    """Return the lower of the price of the close and the newest: there the rest costs the most sats."""
+    try:
+        return min(ended.exit, client.price(settings.DATA_MAX_AGE_S).price)
+    except ExchangeError:
+        return ended.exit
 
 
 def _fields(intent: _Intent) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from automations.rules.actions import (
     SetTakeProfit,
     SetTrailingStop,
 )
-from automations.rules.reopening import rest_of
+from automations.rules.reopening import gives_back, rest_of
 from exchange import formulas
 from exchange.cross import CrossPosition, NewCrossOrder
 from exchange.formulas import Side
@@ -102,8 +102,8 @@ def _closed(position: Position, at: Circumstances) -> Aftermath:
         return _ordered_on_cross(position, position.side.opposite, position.quantity, at)
     profit = formulas.profit_sats(position.side, position.quantity, position.entry, at.price)
     fee = formulas.fee(position.quantity, at.price, at.fee_rate)
-    returned = position.margin + position.maintenance_margin + profit - fee
-    return Aftermath(position=None, fees=fee, profit=profit, balance_change=Sats(max(0, returned)))
+    returned = gives_back(position, at.price, at.fee_rate)
+    return Aftermath(position=None, fees=fee, profit=profit, balance_change=returned)
 
 
 def _reduced(position: Position, action: ReducePosition, at: Circumstances) -> Aftermath:
@@ -111,7 +111,9 @@ def _reduced(position: Position, action: ReducePosition, at: Circumstances) -> A
     if position.regime is Regime.CROSS:
         return _ordered_on_cross(position, position.side.opposite, action.quantity, at)
     closed = _closed(position, at)
-    rest = _opened(rest_of(position, action, at.price, client_id=None), at)
+    rest = _opened(
+        rest_of(position, action, at.price, came_back=closed.balance_change, client_id=None), at
+    )
     return replace(
         rest,
         fees=Sats(closed.fees + rest.fees),

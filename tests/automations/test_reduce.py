@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from automations.models import (
 from exchange.client import Client
 from exchange.formulas import Side
 from exchange.money import Sats, Usd
+from exchange.paging import LATEST
 from exchange.position import Position
 from exchange.simulator.running import Simulator
 from exchange.trade import NewTrade
@@ -170,11 +172,64 @@ def test_a_trade_whose_margin_was_topped_up_is_reopened_whatever_digits_its_leve
     """1,000 USD on 130,007 sats are 7.69189350…x, with more digits than the exchange takes back."""
     topped_up = client.add_margin(long.id, Sats(30_007))
     assert len(topped_up.leverage.as_tuple().digits) > 15
-    reducer.steps.update(reduce_percentage=60)  # what is left can keep that leverage
     move(venue, 93_500)
 
     assert look(reducer, long) == "confirmed"
-    assert (running(client).quantity, running(client).leverage) == (Usd(400), Decimal("7.69"))
+    assert (running(client).quantity, running(client).leverage) == (Usd(600), Decimal("10.86"))
+
+
+def test_the_smaller_trade_keeps_the_margin_that_came_back(
+    venue: Simulator, client: Client, long: Position, reducer: MarginGuard
+) -> None:
+    free = venue.balance()
+    move(venue, 97_000)
+    reducer.steps.update(threshold_percent=30)
+
+    look(reducer, long)
+
+    rest = running(client)
+    assert rest.leverage < long.leverage
+    assert rest.liquidation_distance_at(97_000) > Fraction(3, 2) * long.liquidation_distance_at(97_000)
+    assert 0 <= venue.balance() - free < long.margin // 100
+
+
+@pytest.mark.parametrize("side", Side)
+def test_at_a_standing_price_a_trade_is_reduced_once(
+    venue: Simulator, client: Client, reducer: MarginGuard, side: Side
+) -> None:
+    """At the same leverage it took 14 rounds, 42,977 of 399,960 sats in fees, and all was closed."""
+    reducer.metric = "liquidation_distance"
+    reducer.save()
+    reducer.steps.update(threshold_percent=5)
+    opened = client.open_trade(NewTrade(side=side, leverage=Decimal(25), quantity=Usd(10_000)))
+    move(venue, 100_000)
+
+    assert look(reducer, opened.id) == "confirmed"
+
+    rest_until_ready(reducer)
+    rest = running(client)
+    assert "has not reached 5.00 %" in look(reducer, rest)
+    assert rest.quantity == 6000
+    fees = sum(trade.closing_fee for trade in client.closed_trades(LATEST))
+    assert fees == 10_000
+    assert states() == ["confirmed", "confirmed"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_where_the_market_fell_before_the_rest_is_opened_no_fresh_sats_are_spent(
+    venue: Simulator, long: Position, reducer: MarginGuard
+) -> None:
+    free = venue.balance()
+    move(venue, 95_000)
+    venue.fault("late_answer", ms=2000, path=CLOSE)
+    with ThreadPoolExecutor(1) as thread:
+        word = thread.submit(looked_at_elsewhere, reducer, long)
+        wait_until(lambda: "isolated/trade/close" in written(venue), what="the trade is closed")
+        move(venue, 93_000)
+
+        assert word.result() == "confirmed"
+
+    assert venue.balance() >= free
 
 
 def test_where_the_exchange_refuses_the_rest_it_stays_flat_and_says_so(
