@@ -94,6 +94,11 @@ class Account(models.Model):
         validators=[MinValueValidator(1)],
         help_text="More actions than this within a minute are refused, whatever asks for them.",
     )
+    cross_since = models.DateTimeField(
+        null=True,
+        editable=False,
+        help_text="Since when its present cross position counts: it was flat then. Empty: since ever.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects: ClassVar[models.Manager["Account"]] = AccountQuerySet.as_manager()

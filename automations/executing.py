@@ -197,6 +197,8 @@ def _settle(
     with transaction.atomic():
         update(execution, *_SETTLED_FIELDS)
         remember_step(execution)
+        if execution.follows is not None and state == Execution.State.CONFIRMED:
+            follow(execution.follows, PositionId(execution.position_id))
         if done is not None and isinstance(intent.action, CancelOrder):
             resting.no_longer_rests(execution.automation_id, execution.position_id)
         outcome = journal.EXECUTED if state == Execution.State.CONFIRMED else state.value
@@ -243,13 +245,10 @@ def _reopen(closed: _Intent, action: ReducePosition, ended: ClosedTrade, client:
             return Outcome(word=refused.reason, execution=closed.execution)
         insert([execution])
     try:
-        outcome = _send(intent, client)
+        return _send(intent, client)
     except TransientError:
         # Not sent, and not tried again: the market moved on, and flat is the safe side.
-        outcome = Outcome(word=Execution.State.NOT_SENT, execution=execution)
-    if outcome.word == Execution.State.CONFIRMED:
-        follow(closed.execution, PositionId(execution.position_id))
-    return outcome
+        return Outcome(word=Execution.State.NOT_SENT, execution=execution)
 
 
 def _lowest_price(ended: ClosedTrade, client: Client) -> UsdPerBtc:

@@ -11,7 +11,16 @@ from django.utils import timezone
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for, live_view
 from accounts.models import Account
-from automations import ending, executing, journal, planning, quarantine, reconciling, resting
+from automations import (
+    cross_epoch,
+    ending,
+    executing,
+    journal,
+    planning,
+    quarantine,
+    reconciling,
+    resting,
+)
 from automations.executing import Cause, Facts, Outcome
 from automations.locking import lock_name, position_lock
 from automations.models import AutoEntry, Automation, Execution, MarginGuard
@@ -26,7 +35,7 @@ from automations.suspending import suspend
 from exchange.client import Client
 from exchange.errors import ExchangeError, KeyRefusedError
 from exchange.live import View
-from exchange.position import PositionId, Regime
+from exchange.position import CROSS, PositionId, Regime
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +127,8 @@ def _act_on(
     seen = read(client, Regime(automation.regime), not_before=not_before)
     position = seen.position(position_id)
     if position is None:
+        if position_id == CROSS and seen.positions is not None:
+            cross_epoch.begin_anew(automation.account_id, seen.positions.at)
         return Outcome(word="the position is gone")
     rule = automation.rule(position_id)
     if not rule.covers(position):

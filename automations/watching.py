@@ -5,9 +5,11 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from fractions import Fraction
 from typing import Final
 
+from automations import cross_epoch
 from automations.crossing import Crossing
 from automations.planning import EntryPlan, Plan, PositionPlan
 from automations.triggers import Level, Trigger
@@ -66,10 +68,13 @@ class Watch:
             self.watched, self._triggers = watched, None
             self._arm()
 
-    def take(self, snapshot: PositionsSnapshot) -> None:
+    def take(self, snapshot: PositionsSnapshot) -> datetime | None:
         """Take over a reading, or the confirmation of the last one.
 
         Every one arms anew: what fired and led to nothing fires again if the price still stands there.
+
+        Returns:
+            before when all belongs to a cross position that is over, where this reading tells so.
         """
         self._live.put_positions(self.watched.account_id, _isolated(snapshot))
         with self._lock:
@@ -79,6 +84,8 @@ class Watch:
                     self._triggers = None
                 self._snapshot = snapshot
                 self._arm()
+                return cross_epoch.seen_between(known, snapshot)
+        return None
 
     def wants_balance(self) -> bool:
         """Whether it is time to read the balance again; who is told so once is to do it.

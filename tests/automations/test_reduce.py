@@ -1,6 +1,7 @@
 """Reducing an isolated trade: closed whole, the rest opened anew, and flat where that fails."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import connection
+from django.db.models import Q
+from django.utils import timezone
 
 from accounts.models import Account
 from automations import reconciling
@@ -18,6 +21,7 @@ from automations.models import (
     JournalEntry,
     MarginGuard,
     PositionThreshold,
+    SpentStep,
     TakeProfitStopLoss,
 )
 from exchange.client import Client
@@ -134,6 +138,36 @@ def test_what_names_the_trade_goes_on_with_the_new_one(
     assert reducer.only_positions == [new, "another"]
     assert exits.only_positions == [new]
     assert PositionThreshold.objects.get().position_id == new
+
+
+def test_what_happened_to_the_trade_happened_to_the_new_one(
+    venue: Simulator, client: Client, long: Position, reducer: MarginGuard
+) -> None:
+    """Reduced twice: what its guards added and which steps acted is known under its third name."""
+    reducer.cooldown_s = 1
+    reducer.save()
+    adder = MarginGuard.objects.create(account=reducer.account, name="adder", cooldown_s=1)
+    once = adder.steps.create(
+        threshold_percent=30, does="add_fixed", amount_sats=1000, hysteresis_percent=5
+    )
+    reducer.steps.update(hysteresis_percent=5)
+    move(venue, 95_000)
+    assert look(adder, long) == "confirmed"
+
+    names = [long.id]
+    for price in (94_000, 90_000):
+        move(venue, price)
+        SpentStep.objects.exclude(step=once).delete()
+        Execution.objects.update(settled_at=timezone.now() - timedelta(hours=1))
+        assert look(reducer, names[-1]) == "confirmed"
+        names.append(running(client).id)
+
+    past = Execution.objects.filter(Q(position_id=names[2]) | Q(continues_as=names[2]))
+    assert [each.does for each in past.order_by("id")] == [
+        "add_margin", "reduce_position", "open_position", "reduce_position", "open_position",
+    ]  # fmt: skip
+    spent = SpentStep.objects.order_by("step_id").values_list("step", "position_id")
+    assert set(spent) == {(once.pk, names[2]), (reducer.steps.get().pk, names[2])}
 
 
 @pytest.mark.parametrize(
