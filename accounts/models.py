@@ -109,6 +109,11 @@ class Account(models.Model):
         validators=[MinValueValidator(1)],
         help_text="All guards of the account together send no more than this within a minute.",
     )
+    cross_since = models.DateTimeField(
+        null=True,
+        editable=False,
+        help_text="Since when its present cross position counts: it was flat then. Empty: since ever.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects: ClassVar[models.Manager["Account"]] = AccountQuerySet.as_manager()

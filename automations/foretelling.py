@@ -6,6 +6,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, assert_never
 
+from automations.models import MarginGuard
+from automations.models.automation import NO_STOP_ON_CROSS
 from automations.previewing import Outlook, Preview, Subject
 from automations.reading import plain
 from automations.rules.actions import (
@@ -68,6 +70,8 @@ def _notes(preview: Preview) -> Iterator[str]:
         yield "It is disabled: nothing of this happens until it is enabled."
     if preview.automation.shadow:
         yield "It is a shadow: its actions are written down and never sent."
+    if isinstance(preview.automation, MarginGuard) and preview.automation.regime == Regime.CROSS:
+        yield NO_STOP_ON_CROSS
     if preview.others:
         yield f"It leaves {preview.others} other running position(s) alone."
     for subject in preview.subjects:

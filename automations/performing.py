@@ -22,7 +22,7 @@ from exchange.cross import CrossOrderId, CrossOrderState, NewCrossOrder
 from exchange.errors import RejectedError
 from exchange.money import Usd
 from exchange.position import Position, PositionId, Regime
-from exchange.trade import NewTrade, OpenOrder
+from exchange.trade import ClosedTrade, NewTrade, OpenOrder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,8 @@ class Done:
     """How many contracts were opened or closed, where that was not known before."""
     rests: bool = False
     """Whether what was opened is an order that waits for its price."""
+    ended: ClosedTrade | None = None
+    """The isolated trade as it was closed."""
 
 
 def perform(action: Command, position: Position | None, client: Client, *, label: str) -> Done:
@@ -77,8 +79,7 @@ def _on_isolated(action: PositionAction, client: Client) -> Done:
         case AddMargin(position_id=position_id, amount=amount):
             return Done(position=client.add_margin(position_id, amount))
         case ReducePosition(position_id=position_id) | ClosePosition(position_id=position_id):
-            client.close(position_id)
-            return Done()
+            return Done(ended=client.close(position_id))
         case SetStopLoss(position_id=position_id, price=price):
             return _still_running(client.set_stoploss(position_id, price))
         case SetTrailingStop(position_id=position_id, distance=distance):

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from accounts.gateway import redis_client
-from automations import changes, disarming, executing, gates, reconciling
+from automations import changes, cross_epoch, disarming, executing, gates, reconciling
 from automations.executing import Cause, Facts, Outcome
 from automations.models import Execution, MarginGuard
 from automations.models.kinds import OnPosition
@@ -30,7 +30,7 @@ from automations.rules.margin_guard import GuardConfig
 from exchange.client import Client
 from exchange.errors import ExchangeError, TransientError
 from exchange.market import Source
-from exchange.position import Position, PositionId, PositionsSnapshot, Regime
+from exchange.position import CROSS, Position, PositionId, PositionsSnapshot, Regime
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ class PositionLook:
     ) -> Outcome:
         position = seen.position(self._position_id)
         if position is None:
-            return Outcome(word="the position is gone")
+            return self._gone(seen)
         rule = self._automation.rule(position.id)
         if not rule.covers(position):
             return Outcome(word="the position is none of its")
@@ -156,6 +156,11 @@ class PositionLook:
             retries=self._retries,
             follows=follows,
         )
+
+    def _gone(self, seen: Seen) -> Outcome:
+        if self._position_id == CROSS and seen.positions is not None:
+            cross_epoch.begin_anew(self._automation.account_id, seen.positions.at)
+        return Outcome(word="the position is gone")
 
     def _found(self, rule: PositionRule, position: Position, seen: Seen) -> tuple[Decision, ...]:
         """Return all that the rule wishes for."""

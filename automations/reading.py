@@ -59,14 +59,16 @@ def read_cross(
     """Read the cross position by REST, as a snapshot of one position or none."""
     at = now()
     position = client.rest.cross.position().running()
-    return PositionsSnapshot(positions=(position,) if position else (), at=at, source=Source.REST)
+    found = (position,) if position else ()
+    return PositionsSnapshot(positions=found, at=at, source=Source.REST, with_cross=True)
 
 
 def read_all(client: Client) -> PositionsSnapshot:
     """Read the isolated trades and the cross position by REST, as old as the older of the two."""
     isolated = client.rest.positions()
     cross = read_cross(client)
-    return replace(isolated, positions=(*isolated.positions, *cross.positions))
+    both = (*isolated.positions, *cross.positions)
+    return replace(isolated, positions=both, with_cross=True)
 
 
 def read_price(client: Client, *, ahead: View | None = None) -> Seen:

@@ -7,8 +7,10 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from django.db import connection
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
+from automations import cross_epoch
 from automations.models import (
     Automation,
     Execution,
@@ -132,6 +134,9 @@ def memories_of_all(
 
 def remember_step(execution: Execution) -> None:
     """Let a step that acts once wait until the danger drew back, from the moment it surely acted."""
+    if cross_epoch.closed(execution):
+        cross_epoch.begin_anew(execution.account_id, execution.decided_at)
+        return
     if execution.state not in _ACTED or execution.step is None or not execution.step.acts_once:
         return
     SpentStep.objects.update_or_create(
@@ -150,8 +155,10 @@ def forget_returned(guard: MarginGuard, position: Position, still: frozenset[int
 
 
 def follow(closed: Execution, new: PositionId) -> None:
-    """Let whatever names a trade of the account by its id go on with the one opened in its place."""
+    """Let all that is known of a trade by its id go on with the one opened in its place."""
     old = closed.position_id
+    past = Execution.objects.filter(account_id=closed.account_id)
+    past.filter(Q(position_id=old) | Q(continues_as=old)).update(continues_as=new)
     for kind in POSITION_KINDS:
         naming = kind.objects.filter(account_id=closed.account_id, only_positions__contains=[old])
         for automation in naming:
@@ -163,6 +170,10 @@ def follow(closed: Execution, new: PositionId) -> None:
     ExitDisarmed.objects.filter(automation__account_id=closed.account_id, position_id=old).update(
         position_id=new, since=timezone.now()
     )
+    spent = SpentStep.objects.filter(step__guard__account_id=closed.account_id)
+    there = spent.filter(position_id=new, step=OuterRef("step"), shadow=OuterRef("shadow"))
+    spent.filter(~Exists(there), position_id=old).update(position_id=new)
+    spent.filter(position_id=old).delete()
 
 
 def told_already(automation: Automation, action: Action) -> bool:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -70,6 +71,8 @@ class Serving:
         self._balances = ThreadPoolExecutor(4, thread_name_prefix="balances")
         self._stopping = threading.Event()
         self.told: deque[Told] = deque()
+        self.cross_over: deque[tuple[int, datetime]] = deque()
+        """Accounts, and before when all belongs to a cross position of theirs that is over."""
 
     @property
     def accounts(self) -> set[int]:
@@ -87,7 +90,9 @@ class Serving:
         watch = self._watches.get(account_id)
         if watch is None:
             return
-        watch.take(snapshot)
+        over_before = watch.take(snapshot)
+        if over_before is not None:
+            self.cross_over.append((account_id, over_before))
         if not self._stopping.is_set() and watch.wants_balance():
             self._balances.submit(watch.read_balance)
         market = self._markets[watch.watched.network]

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from accounts.crypto import SealBrokenError
 from accounts.gateway import opened, redis_client
 from accounts.models import Account
-from automations import changes, counting, journal, planning, tasks
+from automations import changes, counting, cross_epoch, journal, planning, tasks
 from automations.leasing import Leases, Terms
 from automations.models.kinds import Kind
 from automations.noticing import PlanChanges
@@ -105,6 +105,7 @@ class Streaming:
     def _round(self) -> None:
         try:
             self._write_down()
+            self._begin_cross_anew()
             self._keep_leases()
             self._take_over(self._changed())
         except (OperationalError, InterfaceError, IntegrityError) as error:
@@ -132,6 +133,12 @@ class Streaming:
             extra = {"account": told.account_id, "why": told.why}
             logger.warning(told.event, extra=extra)
             self.serving.told.popleft()
+
+    def _begin_cross_anew(self) -> None:
+        """Write down which cross positions are over; likewise."""
+        while self.serving.cross_over:
+            cross_epoch.begin_anew(*self.serving.cross_over[0])
+            self.serving.cross_over.popleft()
 
     def _keep_leases(self) -> None:
         leases = self.leases

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Final
 
+from automations import cross_epoch
 from automations.changes import Now
 from automations.crossing import Crossing
 from automations.planning import EntryPlan, Plan, PositionPlan
@@ -67,8 +68,12 @@ class Watch:
             self.watched = watched
             self._arm()
 
-    def take(self, snapshot: PositionsSnapshot) -> None:
-        """Take over a reading, or the confirmation of the last one."""
+    def take(self, snapshot: PositionsSnapshot) -> datetime | None:
+        """Take over a reading, or the confirmation of the last one.
+
+        Returns:
+            before when all belongs to a cross position that is over, where this reading tells so.
+        """
         self._live.put_positions(self.watched.account_id, _isolated(snapshot))
         with self._lock:
             known = self._snapshot
@@ -76,6 +81,8 @@ class Watch:
                 self._snapshot = snapshot
                 if known is None or known.positions != snapshot.positions:
                     self._arm()
+                return cross_epoch.seen_between(known, snapshot)
+        return None
 
     def adopt(self, now: Now) -> None:
         """Take over one position as it is after an action of ours, ahead of the next reading.
@@ -88,7 +95,10 @@ class Watch:
                 return
             positions = {each.id: each for each in known.positions} | {now.position.id: now.position}
             self._snapshot = PositionsSnapshot(
-                positions=tuple(positions.values()), at=datetime.now(UTC), source=known.source
+                positions=tuple(positions.values()),
+                at=datetime.now(UTC),
+                source=known.source,
+                with_cross=known.with_cross,
             )
             self._arm()
 

@@ -1,6 +1,6 @@
 """What all automations have in common, whatever their kind."""
 
-from typing import ClassVar, Self, cast
+from typing import ClassVar, Final, Self, cast
 
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MinValueValidator
@@ -16,6 +16,12 @@ REGIMES = [
     (Regime.ISOLATED.value, "Isolated trades"),
     (Regime.CROSS.value, "The cross position"),
 ]
+
+
+NO_STOP_ON_CROSS: Final = (
+    "The exchange takes no stop on the cross position: while this installation does not run, nothing"
+    " protects it."
+)
 
 
 class Automation(models.Model):
@@ -77,7 +83,11 @@ class PositionAutomation(Automation):
     """What automations that look at positions have in common: which ones they look at."""
 
     regime = models.CharField(
-        "positions", max_length=16, choices=REGIMES, default=Regime.ISOLATED.value
+        "positions",
+        max_length=16,
+        choices=REGIMES,
+        default=Regime.ISOLATED.value,
+        help_text=NO_STOP_ON_CROSS,
     )
     side = models.CharField(
         max_length=8,

@@ -94,6 +94,7 @@ WRONG = [
         ({DOES: "reduce_position", "accepts_reopening": "on", PART: "100"}, PART, "less than 100 %"),
         ({DOES: "reduce_position", "accepts_reopening": "on", PART: "-1"}, PART, "more than 0 %"),
         ({DOES: "reduce_position", PART: "40"}, DOES, "accept the cost"),
+        ({"regime": "cross", DOES: "reduce_position", PART: "40"}, DOES, "margin used where it is"),
         ({BACK: "0"}, BACK, "more than 0 %"),
         ({BACK: "-1"}, BACK, "more than 0 %"),
         ({BACK: "70"}, BACK, "room to return"),
