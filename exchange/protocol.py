@@ -3,7 +3,7 @@
 import secrets
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -164,6 +164,11 @@ class Conversation:
     def heard_control_frame(self) -> None:
         """Note a ping, or an answer to ours: the exchange is there."""
         self._heard_s = self._clock()
+
+    def resumed(self) -> None:
+        """Go on after a while in which nobody listened: all patience begins anew."""
+        self._heard_s = now_s = self._clock()
+        self._asked = {key: replace(each, asked_s=now_s) for key, each in self._asked.items()}
 
     def passed(self) -> None:
         """Note that time has passed: ask whether the exchange is there, or give the connection up."""

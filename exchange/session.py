@@ -215,6 +215,7 @@ class StreamSession:
         pause_s = self._say(talk, line)
         if self.state is State.CATCHING_UP:
             self._catch_up()
+            talk.resumed()  # a slow exchange may have taken longer than a stream may be silent
             self._move(Event.CAUGHT_UP)
         frame = line.receive(min(talk.due_s - self._clock(), pause_s))
         if frame is not None:

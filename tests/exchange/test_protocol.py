@@ -247,6 +247,21 @@ def test_frames_prove_that_the_connection_lives_but_not_for_longer_than_the_sile
         talk.conversation.passed()
 
 
+def test_while_nobody_listened_nothing_counts_as_silence_or_as_late() -> None:
+    talk = live_talk()
+    talk.seconds = 30
+    talk.conversation.passed()
+    assert talk.said()["method"] == "ping"
+    talk.seconds = 60  # so long it took to read what was missed
+    talk.conversation.resumed()
+    talk.conversation.passed()
+    talk.seconds = 69.9
+    talk.conversation.passed()
+    talk.seconds = 70
+    with pytest.raises(TransientError, match="no answer within 10 s"):
+        talk.conversation.passed()
+
+
 @pytest.mark.parametrize(
     "frame",
     [
