@@ -115,6 +115,12 @@ PUBLIC_CALLS_PER_S = env.integer("PUBLIC_CALLS_PER_S", default=1, least=1)
 
 # Nothing is decided on data older than this, in seconds
 DATA_MAX_AGE_S = env.integer("DATA_MAX_AGE_S", default=5, least=1)
+TOP_UP_POSITIONS_MAX_AGE_S = env.integer("TOP_UP_POSITIONS_MAX_AGE_S", default=30, least=1)
+"""Positions for a top-up, beside a live price: their margin changes only by hand and by us."""
+CLOSE_MAX_AGE_S = env.integer("CLOSE_MAX_AGE_S", default=10, least=1)
+"""Positions for closing and reducing."""
+BALANCE_MAX_AGE_S = env.integer("BALANCE_MAX_AGE_S", default=60, least=1)
+"""The free balance; what we spent since it was read is subtracted."""
 
 SWEEP_ACCOUNTS = env.integer("SWEEP_ACCOUNTS", default=50, least=1)
 """In one task of a sweep: each may have to be read from an exchange that takes half a second."""
