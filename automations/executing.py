@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any, Final
 
 from django.db import connection, transaction
@@ -151,7 +152,13 @@ def _intend(
 def _send(intent: _Intent, client: Client) -> Outcome:
     _move_to_sent(intent.execution)
     try:
-        done = perform(intent.action, intent.facts.position, client, label=intent.execution.client_id)
+        done = perform(
+            intent.action,
+            intent.facts.position,
+            client,
+            label=intent.execution.client_id,
+            urgency=_urgency(intent.facts),
+        )
     except TransientError as error:
         _settle(intent, Execution.State.NOT_SENT, error=error)
         raise
@@ -166,6 +173,12 @@ def _send(intent: _Intent, client: Client) -> Outcome:
     except (UnknownOutcomeError, OperatorNeededError) as error:
         return _settle(intent, Execution.State.UNKNOWN, error=error)
     return _settle(intent, Execution.State.CONFIRMED, done=done)
+
+
+def _urgency(facts: Facts) -> Fraction | None:
+    """Return how far liquidation is: the nearest position goes first at the exchange's limit."""
+    position = facts.position
+    return None if position is None else position.liquidation_distance_at(facts.seen.quote.price)
 
 
 def _move_to_sent(execution: Execution) -> None:

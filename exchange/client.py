@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TypeVar
+from typing import SupportsFloat, TypeVar
 
 from exchange.account import AccountState, Balance
 from exchange.errors import TransientError
@@ -165,8 +165,8 @@ class Client:
     def open_trade(self, trade: NewTrade) -> Position | OpenOrder:
         return self._changing(lambda: self.rest.open_trade(trade))
 
-    def close(self, trade_id: PositionId) -> ClosedTrade:
-        return self._changing(lambda: self.rest.close(trade_id))
+    def close(self, trade_id: PositionId, *, urgency: SupportsFloat | None = None) -> ClosedTrade:
+        return self._changing(lambda: self.rest.close(trade_id, urgency=urgency))
 
     def cancel(self, trade_id: PositionId) -> CanceledTrade:
         return self._changing(lambda: self.rest.cancel(trade_id))
@@ -174,16 +174,25 @@ class Client:
     def cancel_all(self) -> tuple[CanceledTrade, ...]:
         return self._changing(self.rest.cancel_all)
 
-    def add_margin(self, trade_id: PositionId, amount: Sats) -> Position:
-        return self._changing(lambda: self.rest.add_margin(trade_id, amount))
+    def add_margin(
+        self, trade_id: PositionId, amount: Sats, *, urgency: SupportsFloat | None = None
+    ) -> Position:
+        return self._changing(lambda: self.rest.add_margin(trade_id, amount, urgency=urgency))
 
     def cash_in(self, trade_id: PositionId, amount: Sats) -> Position:
         return self._changing(lambda: self.rest.cash_in(trade_id, amount))
 
     def set_stoploss(
-        self, trade_id: PositionId, value: UsdPerBtc | None, *, trailing: Decimal | None = None
+        self,
+        trade_id: PositionId,
+        value: UsdPerBtc | None,
+        *,
+        trailing: Decimal | None = None,
+        urgency: SupportsFloat | None = None,
     ) -> Position | OpenOrder:
-        return self._changing(lambda: self.rest.set_stoploss(trade_id, value, trailing=trailing))
+        return self._changing(
+            lambda: self.rest.set_stoploss(trade_id, value, trailing=trailing, urgency=urgency)
+        )
 
     def set_takeprofit(self, trade_id: PositionId, value: UsdPerBtc | None) -> Position | OpenOrder:
         return self._changing(lambda: self.rest.set_takeprofit(trade_id, value))
