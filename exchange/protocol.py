@@ -30,7 +30,8 @@ class State(StrEnum):
     """Subscribed; what was missed is read by REST before anyone may rely on the session."""
     LIVE = "live"
     REFUSED = "refused"
-    """The exchange does not accept the key: a person is needed, nothing is tried again."""
+    """The exchange refused us, our key perhaps: it may think better of it, so the next connection has
+    its time, too."""
 
 
 class Event(StrEnum):
@@ -50,6 +51,7 @@ class Event(StrEnum):
 _NEXT: Final = {
     (State.CLOSED, Event.DIAL): State.DIALLING,
     (State.WAITING, Event.DIAL): State.DIALLING,
+    (State.REFUSED, Event.DIAL): State.DIALLING,
     (State.DIALLING, Event.CONNECTED): State.AUTHENTICATING,
     (State.DIALLING, Event.CONNECTED_WITHOUT_KEY): State.SUBSCRIBING,
     (State.AUTHENTICATING, Event.ACCEPTED): State.SUBSCRIBING,

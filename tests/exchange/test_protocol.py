@@ -36,6 +36,11 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
         ),
         pytest.param([Event.DIAL, Event.LOST, Event.DIAL], State.DIALLING, id="lost, dialled anew"),
         pytest.param([Event.DIAL, Event.CONNECTED, Event.REFUSED], State.REFUSED, id="wrong key"),
+        pytest.param(
+            [Event.DIAL, Event.CONNECTED, Event.REFUSED, Event.DIAL, Event.CONNECTED, Event.ACCEPTED],
+            State.SUBSCRIBING,
+            id="a refused key is tried again",
+        ),
         pytest.param([Event.DIAL, Event.STOP], State.CLOSED, id="stopped"),
     ],
 )
@@ -50,7 +55,6 @@ def test_a_session_goes_by_the_table(events: list[Event], state: State) -> None:
     ("state", "event"),
     [
         pytest.param(State.SUBSCRIBING, Event.CAUGHT_UP, id="not live before what was missed is read"),
-        pytest.param(State.REFUSED, Event.DIAL, id="a refused key is not tried again"),
         pytest.param(State.LIVE, Event.DIAL, id="one connection at a time"),
     ],
 )

@@ -118,7 +118,7 @@ ENGINE_DOWN = failure(503, "SERVICE_UNAVAILABLE", "Trading engine is temporarily
         pytest.param(failure(404), RejectedError, RejectedError, id="404: no such thing"),
         pytest.param(failure(422), RejectedError, RejectedError, id="422: not valid"),
         pytest.param(failure(401), KeyRefusedError, KeyRefusedError, id="401: the key"),
-        pytest.param(failure(403), KeyRefusedError, KeyRefusedError, id="403: its scope"),
+        pytest.param(failure(403), RejectedError, KeyRefusedError, id="403: not allowed"),
         pytest.param(
             Answer(status=301, headers={"Location": "http://127.0.0.1:1/"}),
             OperatorNeededError, OperatorNeededError, id="301: another address, never followed",
