@@ -38,7 +38,7 @@ from automations.rules.actions import (
     ReducePosition,
 )
 from automations.rules.reopening import pays_for_itself, rest_of
-from automations.suspending import suspend
+from automations.suspending import note_refusal
 from exchange.account import Balance
 from exchange.client import Client
 from exchange.errors import (
@@ -163,8 +163,9 @@ def _send(intent: _Intent, client: Client) -> Outcome:
         _settle(intent, Execution.State.NOT_SENT, error=error)
         raise
     except KeyRefusedError as error:
-        suspend(intent.automation.account, str(error))
-        return _settle(intent, Execution.State.REJECTED, error=error)
+        note_refusal(intent.automation.account, str(error))
+        _settle(intent, Execution.State.NOT_SENT, error=error)
+        raise TransientError(str(error)) from error
     except RejectedError as error:
         # An order that cannot be taken back may be filled by now: what the exchange shows decides.
         taken_back = isinstance(intent.action, CancelOrder)

@@ -22,9 +22,9 @@ from automations.reading import Seen, plain, read, read_price
 from automations.reconciling import Standing
 from automations.remembering import forget_returned, memory_of, told_already
 from automations.rules.actions import CancelOrder, Hold
-from automations.suspending import suspend
+from automations.suspending import note_refusal
 from exchange.client import Client
-from exchange.errors import ExchangeError, KeyRefusedError
+from exchange.errors import ExchangeError, KeyRefusedError, TransientError
 from exchange.live import View
 from exchange.position import PositionId, Regime
 
@@ -65,8 +65,8 @@ def act(automation_id: int, position_id: PositionId | None, cause: Cause) -> dic
                     return _word("quarantined")
                 return _look(automation, position_id, cause)
         except KeyRefusedError as error:
-            suspend(automation.account, str(error))
-            raise
+            note_refusal(automation.account, str(error))
+            raise TransientError(str(error)) from error  # nothing happened: look once more
 
 
 def _find(automation_id: int, position_id: PositionId | None) -> Kind | None:
@@ -286,5 +286,5 @@ def _seen(account: Account, regime: Regime | None, *, ahead: View) -> Seen | Non
         extra = {"account": account.pk, "account_name": account.name, "error": str(error)}
         logger.warning("account not swept", extra=extra)
         if isinstance(error, KeyRefusedError):
-            suspend(account, str(error))
+            note_refusal(account, str(error))
         return None
