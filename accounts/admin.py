@@ -97,7 +97,7 @@ class AccountAdmin(CarefulAdmin):
     ]
     list_filter = ["network", "is_active"]
     search_fields = ["name", "owner__username"]
-    readonly_fields = ["key_hint", "verified_at", "fault", "created_at"]
+    readonly_fields = ["key_hint", "verified_at", "fault", "recheck_at", "created_at"]
     actions = ["test_connection"]
     fieldsets = [
         (None, {"fields": ["owner", "name", "network", "is_active"]}),
@@ -112,7 +112,7 @@ class AccountAdmin(CarefulAdmin):
             "Limits",
             {"fields": ["switch", "reserve_sats", "budget_per_day_sats", "commands_per_minute"]},
         ),
-        ("Connection", {"fields": ["verified_at", "fault", "created_at"]}),
+        ("Connection", {"fields": ["verified_at", "fault", "recheck_at", "created_at"]}),
     ]
 
     @admin.action(description="Test the connection of the selected accounts")

@@ -85,6 +85,7 @@ class Account(models.Model):
         help_text="How often in a row the exchange refused the key of an account that still acts.",
     )
     recheck_at = models.DateTimeField(
+        "asked again at",
         null=True,
         editable=False,
         help_text="When the exchange is asked about the key by itself; empty while it is good.",

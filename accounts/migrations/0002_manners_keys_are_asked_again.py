@@ -13,7 +13,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='account',
             name='recheck_at',
-            field=models.DateTimeField(editable=False, help_text='When the exchange is asked about the key by itself; empty while it is good.', null=True),
+            field=models.DateTimeField(editable=False, help_text='When the exchange is asked about the key by itself; empty while it is good.', null=True, verbose_name='asked again at'),
         ),
         migrations.AddField(
             model_name='account',
