@@ -98,7 +98,7 @@ class AccountAdmin(CarefulAdmin):
     ]
     list_filter = ["network", "is_active"]
     search_fields = ["name", "owner__username"]
-    readonly_fields = ["key_hint", "verified_at", "fault", "created_at"]
+    readonly_fields = ["key_hint", "verified_at", "fault", "recheck_at", "created_at"]
     actions = ["test_connection"]
     fieldsets = [
         (None, {"fields": ["owner", "name", "network", "is_active"]}),
@@ -118,7 +118,7 @@ class AccountAdmin(CarefulAdmin):
                 ]
             },
         ),
-        ("Connection", {"fields": ["verified_at", "fault", "created_at"]}),
+        ("Connection", {"fields": ["verified_at", "fault", "recheck_at", "created_at"]}),
     ]  # fmt: skip
 
     @admin.action(description="Test the connection of the selected accounts")

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from fractions import Fraction
 from typing import Any, Final
 
 from django.conf import settings
@@ -41,7 +42,7 @@ from automations.rules.actions import (
     ReducePosition,
 )
 from automations.rules.reopening import gave_back, pays_for_itself, rest_of
-from automations.suspending import suspend
+from automations.suspending import note_refusal
 from exchange.account import Balance
 from exchange.client import Client
 from exchange.errors import (
@@ -242,13 +243,20 @@ def _intend(automation: Automation, action: Command, facts: Facts) -> _Intent:
 def _send(intent: _Intent, client: Client) -> Outcome:
     _move_to_sent(intent.execution)
     try:
-        done = perform(intent.action, intent.facts.position, client, label=intent.execution.client_id)
+        done = perform(
+            intent.action,
+            intent.facts.position,
+            client,
+            label=intent.execution.client_id,
+            urgency=_urgency(intent.facts),
+        )
     except TransientError as error:
         _settle(intent, Execution.State.NOT_SENT, error=error)
         raise
     except KeyRefusedError as error:
-        suspend(intent.automation.account, str(error))
-        return _settle(intent, Execution.State.REJECTED, error=error)
+        note_refusal(intent.automation.account, str(error))
+        _settle(intent, Execution.State.NOT_SENT, error=error)
+        raise TransientError(str(error)) from error
     except RejectedError as error:
         # An order that cannot be taken back may be filled by now: what the exchange shows decides.
         taken_back = isinstance(intent.action, CancelOrder)
@@ -257,6 +265,12 @@ def _send(intent: _Intent, client: Client) -> Outcome:
     except (UnknownOutcomeError, OperatorNeededError) as error:
         return _settle(intent, Execution.State.UNKNOWN, error=error)
     return _settle(intent, Execution.State.CONFIRMED, done=done)
+
+
+def _urgency(facts: Facts) -> Fraction | None:
+    """Return how far liquidation is: the nearest position goes first at the exchange's limit."""
+    position = facts.position
+    return None if position is None else position.liquidation_distance_at(facts.seen.quote.price)
 
 
 def _move_to_sent(execution: Execution) -> None:

@@ -34,6 +34,8 @@ RELEASED: Final = "released"
 """A person lets them look again."""
 KEY_REFUSED: Final = "key_refused"
 """The exchange refused an account's key; an event of its own."""
+KEY_ACCEPTED: Final = "key_accepted"
+"""It accepts the key of a suspended account, which acts again."""
 
 _LOCKED: Final = Compiled[Account](
     # Not its key: what only refers to the account can be added meanwhile.

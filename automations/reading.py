@@ -1,8 +1,7 @@
 """What a decision sees: the price and the positions of one regime, with their age and source."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -38,35 +37,37 @@ def read(
     *,
     not_before: datetime | None = None,
     ahead: View | None = None,
-    positions_max_age_s: float | None = None,  # noqa: ARG001
+    positions_max_age_s: float | None = None,
 ) -> Seen:
     """Read the price, and positions no older than their limit nor than `not_before`.
 
     `ahead` is what the live view held when it was read for many accounts at once.
+    `positions_max_age_s` is the limit of the positions alone; by default that of the price.
 
     Raises:
         ExchangeError: what was asked for cannot be had that fresh.
     """
     if regime is Regime.ISOLATED:
-        snapshot = client.snapshot(settings.DATA_MAX_AGE_S, not_before=not_before, ahead=ahead)
+        snapshot = client.snapshot(
+            settings.DATA_MAX_AGE_S,
+            not_before=not_before,
+            ahead=ahead,
+            positions_max_age_s=positions_max_age_s,
+        )
         return Seen(quote=snapshot.quote, positions=snapshot.positions, balance=snapshot.balance)
-    return replace(read_price(client, ahead=ahead), positions=read_cross(client))
-
-
-def read_cross(
-    client: Client, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
-) -> PositionsSnapshot:
-    """Read the cross position by REST, as a snapshot of one position or none."""
-    at = now()
-    position = client.rest.cross.position().running()
-    found = (position,) if position else ()
-    return PositionsSnapshot(positions=found, at=at, source=Source.REST, with_cross=True)
+    # The price after the position: it would be old by the time a slow exchange has answered.
+    limit_s = settings.DATA_MAX_AGE_S if positions_max_age_s is None else positions_max_age_s
+    positions = client.cross(limit_s)
+    return replace(read_price(client, ahead=ahead), positions=positions)
 
 
 def read_all(client: Client) -> PositionsSnapshot:
-    """Read the isolated trades and the cross position by REST, as old as the older of the two."""
+    """Read the isolated trades and the cross position by REST, as old as the older of the two.
+
+    Whoever arms triggers takes them however long they took: old ones are better than none.
+    """
     isolated = client.rest.positions()
-    cross = read_cross(client)
+    cross = client.cross()
     both = (*isolated.positions, *cross.positions)
     return replace(isolated, positions=both, with_cross=True)
 

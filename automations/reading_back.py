@@ -15,7 +15,7 @@ from automations.models import Execution
 from automations.models.compiled import Compiled
 from automations.models.kinds import typed
 from automations.reading import described, read, told
-from automations.suspending import suspend
+from automations.suspending import note_refusal
 from exchange.client import Client
 from exchange.errors import ExchangeError, KeyRefusedError
 from exchange.position import PositionId, Regime
@@ -63,7 +63,7 @@ def _read_back(execution: Execution) -> None:
         }
         logger.warning("not read back", extra=extra)
         if isinstance(error, KeyRefusedError):
-            suspend(account, str(error))
+            note_refusal(account, str(error))
 
 
 def _store(execution: Execution, client: Client) -> None:

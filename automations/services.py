@@ -30,8 +30,8 @@ from automations.planning import Plan
 from automations.position_look import BUSY, PositionLook
 from automations.reading import Seen, read, read_price
 from automations.stops_ahead import StopAhead
-from automations.suspending import suspend
-from exchange.errors import ExchangeError, KeyRefusedError
+from automations.suspending import note_refusal
+from exchange.errors import ExchangeError, KeyRefusedError, TransientError
 from exchange.live import View
 from exchange.position import PositionId, Regime
 
@@ -85,8 +85,8 @@ def _look(
             assert position_id is not None
             return _look_at_position(automation, position_id, cause, closing=closing)
     except KeyRefusedError as error:
-        suspend(automation.account, str(error))
-        raise
+        note_refusal(automation.account, str(error))
+        raise TransientError(str(error)) from error  # nothing happened: look once more
 
 
 def _find(automation_id: int, position_id: PositionId | None) -> Kind | None:
@@ -210,5 +210,5 @@ def _seen(account: Account, regime: Regime | None, *, ahead: View) -> Seen | Non
         extra = {"account": account.pk, "account_name": account.name, "error": str(error)}
         logger.warning("account not swept", extra=extra)
         if isinstance(error, KeyRefusedError):
-            suspend(account, str(error))
+            note_refusal(account, str(error))
         return None

@@ -196,8 +196,7 @@ class Serving:
     def _go_on(self, watched: Watched, known: Watched) -> None:
         if known != watched:
             self._watches[watched.account_id].change(watched)
-        # Also where nothing changed: one whose key was refused is tried again once it was verified.
-        self._pools[watched.network].follow(_member(watched))
+            self._pools[watched.network].follow(_member(watched))
 
     def _open(self, network: Network) -> None:
         """Follow a network's prices, and have a pool for its accounts."""

@@ -23,7 +23,7 @@ from automations.models.kinds import Kind
 from automations.noticing import PlanChanges
 from automations.planning import Plan
 from automations.serving import Serving, Told
-from automations.suspending import suspend
+from automations.suspending import note_refusal
 from automations.triggers import Trigger
 from automations.watching import Watched
 from exchange.config import Network
@@ -122,13 +122,12 @@ class Streaming:
             told = self.serving.told[0]
             for account in Account.objects.filter(pk=told.account_id):  # none where it was deleted
                 if told.event == journal.KEY_REFUSED:
-                    if not _suspended(account, told):
-                        continue
-                else:
-                    with transaction.atomic():
-                        journal.record_about(
-                            account, told.event, message=storable(told.why), now=timezone.now()
-                        )
+                    _doubt(account, told)
+                    continue
+                with transaction.atomic():
+                    journal.record_about(
+                        account, told.event, message=storable(told.why), now=timezone.now()
+                    )
                 counting.count(redis_client(), told.event, told.account_id)
             extra = {"account": told.account_id, "why": told.why}
             logger.warning(told.event, extra=extra)
@@ -211,13 +210,11 @@ class Streaming:
                 redis_client().set(key, seen, ex=HEARTBEAT_TTL_S)
 
 
-def _suspended(account: Account, told: Told) -> bool:
-    """Suspend the account, unless it has other credentials by now than those that were refused."""
-    try:
-        current = account.credentials()
-    except SealBrokenError:
-        return False  # nothing is sent with them any more
-    return current == told.credentials and suspend(account, storable(told.why))
+def _doubt(account: Account, told: Told) -> None:
+    """Doubt the key, unless the account has other credentials by now than those that were refused."""
+    with suppress(SealBrokenError):  # nothing is sent with them any more
+        if account.credentials() == told.credentials:
+            note_refusal(account, told.why)
 
 
 def _all_watched(acting: dict[Account, list[Kind]]) -> Iterator[Watched]:

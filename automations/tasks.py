@@ -12,7 +12,7 @@ from django.conf import settings
 from django.utils import timezone
 from kombu.exceptions import OperationalError as QueueError
 
-from automations import delivering, reading_back, reconciling, retention, services
+from automations import delivering, reading_back, reconciling, retention, services, suspending
 from automations.executing import Cause
 from automations.models import AutoEntry, Execution, MarginGuard, TakeProfitStopLoss
 from automations.models.kinds import KINDS, Kind
@@ -137,6 +137,13 @@ def reconcile() -> str:
     """Settle executions whose answer never came."""
     settled = len(reconciling.settle_all())
     return f"{settled} settled, {reading_back.read_back_overdue(timezone.now())} read back"
+
+
+# A test of a connection makes several requests, each of which has its patience.
+@shared_task(ignore_result=True, expires=EXPIRES_S, soft_time_limit=60, time_limit=300)
+def ask_again() -> str:
+    """Ask the exchange about keys that it refused: in doubt, or of suspended accounts."""
+    return f"{suspending.ask_again()} asked"
 
 
 @shared_task(ignore_result=True)

@@ -30,6 +30,7 @@ _SUBJECTS: Final = {
     _FLAT: "closed, and not opened again",
     "quarantined": "stopped on a position until you release it",
     "key_refused": "suspended, for the exchange refused the key",
+    "key_accepted": "acts again, for the exchange accepts the key",
 }
 """By what an entry tells; nobody is told of anything else, nor of what a shadow would have done."""
 

@@ -53,7 +53,7 @@ class Listener(Protocol):
         """A newer reading, or the confirmation of the last one."""
 
     def refused(self, account_id: int, credentials: Credentials, why: str) -> None:
-        """The exchange does not accept these; the account is left alone until followed anew."""
+        """The exchange did not accept these just now; it is asked again, at growing intervals."""
 
     def fallback_activated(self, account_id: int, why: str) -> None:
         """The stream is not to be believed; REST takes over."""
@@ -83,6 +83,7 @@ class PoolCounts:
     live: int
     fallback: int
     refused: int
+    """Whose key was not accepted when it was last used."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -167,7 +168,7 @@ class SessionPool:
         """Keep this account fresh from now on; one followed already goes on unless its key changed."""
         with self._lock:
             known = self._accounts.get(member.account_id)
-            if known and not known.refused and _is_same(known.member, member):
+            if known and _is_same(known.member, member):
                 known.member = member
                 return
             if known:
@@ -223,7 +224,7 @@ class SessionPool:
         with self._lock:
             self._allot(now_s)
             fallen = [each for each in self._accounts.values() if self._falls_back(each, now_s)]
-            kept = {key: each.keeping for key, each in self._accounts.items() if not each.refused}
+            kept = {key: each.keeping for key, each in self._accounts.items()}
             due = [self._accounts[key] for key in self._rota.due(kept, now_s)]
             for account in due:
                 account.keeping.reading = True
@@ -248,7 +249,7 @@ class SessionPool:
         wanting = {
             account_id: each.risk
             for account_id, each in self._accounts.items()
-            if not each.refused and not each.keeping.is_idle(now_s)
+            if not each.keeping.is_idle(now_s)
         }
         holding = {key for key, each in self._accounts.items() if each.session is not None}
         moves = allot(
@@ -329,6 +330,7 @@ class SessionPool:
                 return
             keeping.live = state is State.LIVE
             if keeping.live:
+                account.refused = False
                 keeping.heard_s = self._clock()
                 recovered, keeping.fallback = keeping.fallback, False
             account.why = why or account.why
@@ -361,13 +363,13 @@ class SessionPool:
             account.keeping.begin_reading(self._clock())
         try:
             self._take(account, account.member.read())
-        except KeyRefusedError as error:
-            self._refuse(account, str(error))
         except ExchangeError as error:
             with self._lock:
                 account.keeping.failed(error.after_s if isinstance(error, TransientError) else 0.0)
             extra = {"account": account.member.account_id, "why": str(error)}
             logger.warning("positions not read", extra=extra)
+            if isinstance(error, KeyRefusedError):
+                self._refuse(account, str(error))
         except Exception:  # the thread's outermost call: a fault of ours must not stop the readings
             logger.exception("positions not taken over")
         finally:
@@ -380,14 +382,15 @@ class SessionPool:
         with self._lock:
             followed = self._accounts.get(account.member.account_id) is account
             newest = account.keeping.read(snapshot, self._clock())
+            account.refused = False
         if newest and followed:
             self._listener.positions(account.member.account_id, snapshot)
 
     def _refuse(self, account: _Account, why: str) -> None:
+        """Tell it and go on: what the exchange refuses now it may accept in a moment."""
         with self._lock:
-            if account.refused or self._accounts.get(account.member.account_id) is not account:
+            if self._accounts.get(account.member.account_id) is not account:
                 return
             account.refused = True
-            self._release(account)
             member = account.member
         self._listener.refused(member.account_id, member.credentials, why)

@@ -21,6 +21,7 @@ from tests.automations.acting import (
     ADD_MARGIN,
     SWEEP,
     a_moment_ago,
+    ask_keys_again,
     effects,
     events,
     held_elsewhere,
@@ -295,13 +296,16 @@ def test_a_refusal_by_the_exchange_is_recorded_with_its_words(
     assert JournalEntry.objects.filter(event="margin_guard_rejected").exists()
 
 
-def test_a_refused_key_suspends_its_account(
+def test_a_refused_key_suspends_its_account_once_it_was_asked_twice_more(
     venue: Simulator, long: Position, guard: MarginGuard, account: Account
 ) -> None:
     venue.set_price(95_000)
-    venue.fault("status", status=401, path=ADD_MARGIN)
+    venue.fault("status", status=401, account=venue.accounts[0].credentials.key, next=10)
 
-    assert look(guard, long) == "rejected"
+    with pytest.raises(TransientError):
+        look(guard, long)
+    assert Account.objects.get().may_act
+    ask_keys_again()
 
     account.refresh_from_db()
     assert not account.may_act

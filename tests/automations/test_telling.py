@@ -23,13 +23,14 @@ from automations.models import (
     TakeProfitStopLoss,
 )
 from exchange.client import Client
-from exchange.errors import KeyRefusedError, TransientError
+from exchange.errors import TransientError
 from exchange.money import Sats
 from exchange.position import Position
 from exchange.simulator.running import Simulator
 from tests.automations.acting import (
     ADD_MARGIN,
     ISOLATED,
+    ask_keys_again,
     enter,
     events,
     long_ago,
@@ -74,11 +75,15 @@ def test_no_notification_holds_a_secret(
     venue: Simulator, long: Position, guard: MarginGuard, account: Account
 ) -> None:
     move(venue, 95_000)
-    venue.fault("status", status=401, path=ADD_MARGIN)
-
-    look(guard, long)
-
     credentials = account.credentials()
+    venue.fault("status", status=400, path=ADD_MARGIN)
+    look(guard, long)
+    venue.fault("status", status=401, account=credentials.key, next=10)
+    with pytest.raises(TransientError):
+        look(guard, long)
+    ask_keys_again()
+
+    assert len(told()) == 2
     for notification in Notification.objects.all():
         said = notification.subject + notification.text
         for secret in (credentials.key, credentials.secret, credentials.passphrase):
@@ -221,7 +226,7 @@ _CLOSED = "guard: closed, and not opened again"
     [
         pytest.param({"status": 400, "method": "POST", "path": ISOLATED}, "rejected", id="refused"),
         pytest.param({"status": 503, "method": "POST", "path": ISOLATED}, "not_sent", id="not sent"),
-        pytest.param({"status": 401, "method": "POST", "path": ISOLATED}, "rejected", id="key revoked"),
+        pytest.param({"status": 401, "method": "POST", "path": ISOLATED}, "not_sent", id="key refused"),
         pytest.param({"status": 504, "method": "POST", "path": ISOLATED}, "unknown", id="no answer"),
     ],
 )
@@ -263,8 +268,10 @@ def test_a_suspended_account_is_told_once(
 ) -> None:
     move(venue, 95_000)
     venue.fault("status", status=401, path="/v3/futures/isolated/trades/running", next=5)
-    with pytest.raises(KeyRefusedError):
+    with pytest.raises(TransientError):
         look(guard, long)
+    assert told() == [], "one refusal is no news"
+    ask_keys_again()
 
     suspending.suspend(account, "again")
 
