@@ -11,19 +11,24 @@ from typing import Final
 from redis import Redis
 from redis.exceptions import RedisError
 
+from accounts.models import Account
+
 logger = logging.getLogger(__name__)
 
 CHANNEL: Final = "hubdefisats:changed"
 _PATIENCE_S: Final = 1.0
 
 
-def announce(redis: Redis, account_id: int) -> None:
+def announce(redis: Redis, account: Account) -> None:
     try:
-        redis.publish(CHANNEL, account_id)
+        redis.publish(CHANNEL, account.pk)
     except RedisError as error:
-        logger.warning(
-            "change not announced", extra={"account": account_id, "why": type(error).__name__}
-        )
+        extra = {
+            "account": account.pk,
+            "account_name": account.name,
+            "why": type(error).__name__,
+        }
+        logger.warning("change not announced", extra=extra)
 
 
 def listen(redis: Redis, changed: Callable[[int], None], stopping: threading.Event) -> None:

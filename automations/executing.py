@@ -204,7 +204,7 @@ def _settle(
             meant,
             entry_about(intent.automation, execution, outcome, message=_told(intent), now=now),
         )
-    changes.announce(redis_client(), execution.account_id)
+    changes.announce(redis_client(), intent.automation.account)
     logger.info("execution settled", extra=_fields(intent) | {"state": state.value})
     return Outcome(word=state.value, execution=execution)
 

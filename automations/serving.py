@@ -56,7 +56,7 @@ class Serving:
         fire: sends a crossed trigger on its way; called by one thread for each network.
     """
 
-    def __init__(self, fence: Fence, fire: Callable[[Trigger, Quote], None]) -> None:
+    def __init__(self, fence: Fence, fire: Callable[[Watched, Trigger, Quote], None]) -> None:
         self._fence = fence
         self._fire = fire
         self._lock = threading.RLock()
@@ -125,7 +125,8 @@ class Serving:
         for watch in ended:
             watch.end()
             self._pools[watch.watched.network].unfollow(watch.watched.account_id)
-            logger.info("no longer watching", extra={"account": watch.watched.account_id})
+            extra = {"account": watch.watched.account_id, "account_name": watch.watched.name}
+            logger.info("no longer watching", extra=extra)
 
     def reread(self, account_id: int) -> None:
         """Read this account's positions now: they were just changed."""
@@ -211,8 +212,9 @@ class Serving:
 
     def _fire_for_own(self, trigger: Trigger, tick: Quote) -> None:
         """Fire unless the account was given up while the trigger was on its way here."""
-        if self._fence.stands and trigger.account_id in self._watches:
-            self._fire(trigger, tick)
+        watched = self.known(trigger.account_id)
+        if self._fence.stands and watched is not None:
+            self._fire(watched, trigger, tick)
 
     def _risk(self, account_id: int) -> float:
         watch = self._watches.get(account_id)
@@ -229,6 +231,7 @@ def _member(watched: Watched) -> Member:
         )
     return Member(
         account_id=watched.account_id,
+        name=watched.name,
         credentials=watched.credentials,
         read=lambda: read_all(watched.client),
         topics=(ISOLATED_TRADES, CROSS_POSITION),

@@ -129,8 +129,8 @@ class Streaming:
                             account, told.event, message=storable(told.why), now=timezone.now()
                         )
                 counting.count(redis_client(), told.event, told.account_id)
-            extra = {"account": told.account_id, "why": told.why}
-            logger.warning(told.event, extra=extra)
+                extra = {"account": account.pk, "account_name": account.name, "why": told.why}
+                logger.warning(told.event, extra=extra)
             self.serving.told.popleft()
 
     def _keep_leases(self) -> None:
@@ -236,7 +236,7 @@ def _watched(account: Account, plans: tuple[Plan, ...]) -> Watched:
     )
 
 
-def fire(trigger: Trigger, tick: Quote) -> None:
+def fire(watched: Watched, trigger: Trigger, tick: Quote) -> None:
     """Send one crossed trigger to the workers.
 
     Where the queue is out of reach nothing is repeated: the next reading of the positions arms the
@@ -245,5 +245,11 @@ def fire(trigger: Trigger, tick: Quote) -> None:
     try:
         tasks.send(trigger.automation_id, trigger.position_id, urgent=trigger.urgent, tick=tick)
     except QueueError as error:
-        extra = {"automation": trigger.automation_id, "position": trigger.position_id}
-        logger.error("trigger not sent", extra={**extra, "why": str(error)})
+        extra = {
+            "account": watched.account_id,
+            "account_name": watched.name,
+            "automation": trigger.automation_id,
+            "position": trigger.position_id,
+            "why": str(error),
+        }
+        logger.error("trigger not sent", extra=extra)

@@ -102,7 +102,11 @@ class Watch:
         try:
             self.watched.client.account()
         except ExchangeError as error:
-            extra = {"account": self.watched.account_id, "error": str(error)}
+            extra = {
+                "account": self.watched.account_id,
+                "account_name": self.watched.name,
+                "error": str(error),
+            }
             logger.warning("balance not read", extra=extra)
 
     def end(self) -> None:
