@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from automations import gates, journal
 from automations.gates import Request
-from automations.models import Automation, Execution, GuardStep, JournalEntry, MarginGuard
+from automations.models import AutoEntry, Automation, Execution, GuardStep, JournalEntry, MarginGuard
 from automations.models.execution import in_places
 from automations.reading import Seen, described, plain, told
 from automations.rules.actions import CancelOrder, Command, OpenPosition, ReducePosition
@@ -19,6 +19,7 @@ from exchange.position import Position, Regime
 
 _LABEL: Final = "hub-"
 """Begins the label of every order of ours."""
+_OPENS: Final = Execution.Does.OPEN_POSITION
 _OF_BALANCE: Final = tuple(told(None))
 
 
@@ -74,11 +75,22 @@ def intent_of(request: Request, action: Command, facts: Facts) -> Execution:
         price_source=seen.quote.source,
         positions_at=seen.positions.at if seen.positions else None,
         positions_source=seen.positions.source if seen.positions else "",
-        before=facts.before,
+        before=facts.before | _ordered(automation, action),
         decided_at=request.now,
         **_of_action(action)
         | {"amount_sats": gates.spending(request, action), "step": _step(automation, action)},
     )
+
+
+def _ordered(automation: Automation, action: Command) -> dict[str, Any]:
+    """Return what an entry orders, beside its quantity, as it stood when it was decided."""
+    if not isinstance(action, OpenPosition) or not isinstance(automation, AutoEntry):
+        return {}
+    return {
+        "side": action.order.side.value,
+        "leverage": plain(automation.leverage),
+        "market": automation.market,
+    }
 
 
 def intent_after(closed: Execution, rest: OpenPosition) -> Execution:
@@ -137,6 +149,7 @@ def entry_about(
             "quantity": execution.quantity,
             "level": None if execution.level is None else plain(execution.level),
             "executionId": execution.pk,
+            **({"tradeId": execution.position_id or None} if execution.does == _OPENS else {}),
             "after": execution.after if after is None else after,
         },
         now=now,

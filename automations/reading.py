@@ -8,6 +8,7 @@ from typing import Any
 
 from django.conf import settings
 
+from exchange import formulas
 from exchange.account import Balance
 from exchange.client import Client
 from exchange.live import View
@@ -75,8 +76,12 @@ def read_price(client: Client, *, ahead: View | None = None) -> Seen:
 
 def described(position: Position, quote: Quote) -> dict[str, Any]:
     """Return a position at a price as the record and the journal keep it."""
+    profit = position.profit_at(quote.price)
     return {
+        "side": position.side.value,
         "margin": position.margin,
+        "pnl": formulas.profit_sats(position.side, position.quantity, position.entry, quote.price),
+        "pnlPercentage": str(_six_places(100 * profit / position.margin)) if position.margin else None,
         "marginRatio": str(_six_places(position.margin_ratio_at(quote.price))),
         "liquidation": plain(position.liquidation),
         "quantity": position.quantity,
