@@ -232,7 +232,8 @@ _ACCOUNTS: Final = (
     ),
     Notice(
         what="liquidated", subject="LIQUIDATED: {side} of {quantity} USD at {exitPrice}",
-        lead="{position} on {account} was liquidated at {exitPrice}: {message}.",
+        lead="{position} on {account} was liquidated at {exitPrice}. It is lost and cost {cost} sats of"
+        " margin and fees.",
     ),
     Notice(
         what="stoploss_executed", subject="stop loss executed by the exchange at {exitPrice}",
@@ -246,6 +247,7 @@ _ACCOUNTS: Final = (
         what="closed_elsewhere", subject="closed, and not by an automation",
         lead="{position} on {account}, which a guard watched, was closed: {message}.",
     ),
+    Notice(what="closed_elsewhere unguarded", lead="by its owner, and no guard watched it"),
     Notice(what="funding_paid", lead="it comes three times a day and stands in the journal"),
 )  # fmt: skip
 

@@ -19,6 +19,7 @@ from accounts.gateway import (
     stream_caps,
 )
 from automations import journal
+from automations.known_positions import Reading
 from automations.leasing import Fence
 from automations.market import Market
 from automations.reading import read_all
@@ -28,7 +29,7 @@ from exchange.auth import Credentials
 from exchange.config import Network
 from exchange.market import Quote
 from exchange.pool import Member, SessionPool
-from exchange.position import PositionsSnapshot
+from exchange.position import PositionsSnapshot, Regime
 from exchange.topics import CROSS_POSITION, ISOLATED_TRADES
 
 logger = logging.getLogger(__name__)
@@ -68,6 +69,8 @@ class Serving:
         self._balances = ThreadPoolExecutor(4, thread_name_prefix="balances")
         self._stopping = threading.Event()
         self.told: deque[Told] = deque()
+        self.readings: deque[Reading] = deque()
+        """What is new about positions, to be written down by the thread with the database."""
 
     @property
     def accounts(self) -> set[int]:
@@ -85,7 +88,11 @@ class Serving:
         watch = self._watches.get(account_id)
         if watch is None:
             return
-        watch.take(snapshot)
+        if watch.take(snapshot):
+            regimes = set(Regime) if watch.watched.looks_at_cross else {Regime.ISOLATED}
+            self.readings.append(
+                Reading(account_id=account_id, snapshot=snapshot, regimes=frozenset(regimes))
+            )
         if not self._stopping.is_set() and watch.wants_balance():
             self._balances.submit(watch.read_balance)
         market = self._markets[watch.watched.network]

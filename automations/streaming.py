@@ -17,7 +17,8 @@ from redis.exceptions import RedisError
 from accounts.crypto import SealBrokenError
 from accounts.gateway import opened, redis_client
 from accounts.models import Account
-from automations import changes, counting, journal, planning, tasks
+from automations import changes, counting, journal, known_positions, planning, tasks
+from automations.known_positions import Reading
 from automations.leasing import Leases, Terms
 from automations.models.kinds import Kind
 from automations.noticing import PlanChanges
@@ -67,6 +68,8 @@ class Streaming:
         """Leased, and left out until something about them changes."""
         self._leaving: set[int] = set()
         """Leased, but watched no more: another may have them once their sockets are closed."""
+        self._read: dict[int, Reading] = {}
+        """The newest reading of each account that is not written down yet."""
         self._in_doubt = False
         self._rechecked_s = time.monotonic()
         self._beaten_s = float("-inf")
@@ -105,6 +108,7 @@ class Streaming:
     def _round(self) -> None:
         try:
             self._write_down()
+            self._write_down_positions()
             self._keep_leases()
             self._take_over(self._changed())
         except (OperationalError, InterfaceError, IntegrityError) as error:
@@ -132,6 +136,21 @@ class Streaming:
                 extra = {"account": account.pk, "account_name": account.name, "why": told.why}
                 logger.warning(told.event, extra=extra)
             self.serving.told.popleft()
+
+    def _write_down_positions(self) -> None:
+        """Write which positions run; what could not be written stays for the next round."""
+        readings = self.serving.readings
+        while readings:
+            reading = readings.popleft()
+            self._read[reading.account_id] = reading
+        at_once = list(self._read.values())[:_AT_ONCE]
+        if not at_once:
+            return
+        for account_id in known_positions.write_down(at_once):
+            with suppress(QueueError):  # beat has it looked for soon
+                tasks.explain_closings.delay(account_id)
+        for reading in at_once:
+            self._read.pop(reading.account_id)
 
     def _keep_leases(self) -> None:
         leases = self.leases

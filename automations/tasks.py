@@ -12,7 +12,7 @@ from django.conf import settings
 from django.utils import timezone
 from kombu.exceptions import OperationalError as QueueError
 
-from automations import delivering, reading_back, reconciling, retention, services
+from automations import closings, delivering, reading_back, reconciling, retention, services
 from automations.executing import Cause
 from automations.models import AutoEntry, Execution, MarginGuard, TakeProfitStopLoss
 from automations.models.kinds import KINDS, Kind
@@ -132,11 +132,19 @@ def _sweep_accounts(kind: type[Kind], account_ids: list[int]) -> str:
     return f"{sent} due"
 
 
+@shared_task(ignore_result=True, expires=EXPIRES_S)
+def explain_closings(account_id: int) -> str:
+    """Find out what ended the positions of an account that run no more."""
+    return f"{closings.explain([account_id])} explained"
+
+
 @shared_task(ignore_result=True)
 def reconcile() -> str:
     """Settle executions whose answer never came."""
     settled = len(reconciling.settle_all())
-    return f"{settled} settled, {reading_back.read_back_overdue(timezone.now())} read back"
+    read_back = reading_back.read_back_overdue(timezone.now())
+    closings.explain()
+    return f"{settled} settled, {read_back} read back"
 
 
 @shared_task(ignore_result=True)

@@ -81,6 +81,8 @@ def what_of(entry: JournalEntry) -> str:
             return f"held {entry.data.get('reason')}"
         case "executed":
             return f"executed {entry.data.get('action')}"
+        case "closed_elsewhere" if not entry.data.get("guarded"):
+            return f"{outcome} unguarded"
         case "reconciled":
             return f"reconciled {entry.data.get('state')}"
         case _:

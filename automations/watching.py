@@ -66,19 +66,22 @@ class Watch:
             self.watched, self._triggers = watched, None
             self._arm()
 
-    def take(self, snapshot: PositionsSnapshot) -> None:
-        """Take over a reading, or the confirmation of the last one.
+    def take(self, snapshot: PositionsSnapshot) -> bool:
+        """Take over a reading, or the confirmation of the last one; return whether it brings news.
 
         Every one arms anew: what fired and led to nothing fires again if the price still stands there.
         """
         self._live.put_positions(self.watched.account_id, _isolated(snapshot))
         with self._lock:
             known = self._snapshot
-            if known is None or known.at <= snapshot.at:
-                if known is None or known.positions != snapshot.positions:
-                    self._triggers = None
-                self._snapshot = snapshot
-                self._arm()
+            if known is not None and known.at > snapshot.at:
+                return False
+            is_new = known is None or known.positions != snapshot.positions
+            if is_new:
+                self._triggers = None
+            self._snapshot = snapshot
+            self._arm()
+            return is_new
 
     def wants_balance(self) -> bool:
         """Whether it is time to read the balance again; who is told so once is to do it.

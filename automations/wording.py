@@ -34,7 +34,7 @@ def text_of(entry: JournalEntry, account: Account, notice: Notice, *, back: bool
     data = entry.data
     lines = (
         f"{_BACK} {said}" if back else said,
-        "" if "{message}" in notice.lead else f"Why: {entry.message}.",
+        "" if "{message}" in notice.lead or "postMortem" in data else f"Why: {entry.message}.",
         _at_price(data),
         _closed(data.get("after") or data),
         _stood("Before", data),

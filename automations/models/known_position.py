@@ -21,6 +21,12 @@ class KnownPositionQuerySet(models.QuerySet["KnownPosition"]):
         """Return those whose end is still to be explained."""
         return self.filter(gone_at__isnull=False)
 
+    def due(self, now: datetime) -> Self:
+        """Return those of them that are to be looked for now, of accounts that may be read."""
+        return self.gone().filter(
+            look_at__lte=now, account__is_active=True, account__verified_at__isnull=False
+        )
+
 
 class KnownPosition(models.Model):
     """One running position, kept so that its end is found also where it came while nobody looked.
@@ -44,6 +50,7 @@ class KnownPosition(models.Model):
     first_seen_at = models.DateTimeField()
     seen_at = models.DateTimeField(help_text="When it last changed.")
     gone_at = models.DateTimeField(null=True, help_text="It is in no reading since.")
+    look_at = models.DateTimeField(null=True, help_text="Its end is not looked for before.")
     unprotected_since = models.DateTimeField(null=True, help_text="Nobody can act on it.")
 
     objects: ClassVar[KnownPositionQuerySet] = KnownPositionQuerySet.as_manager()  # type: ignore[assignment]
