@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for, server_clock
 from accounts.models import Account
-from automations import journal, post_mortem
+from automations import journal, post_mortem, protection
 from automations.models import Execution, KnownPosition
 from automations.reading import closing, closing_on_cross, plain
 from exchange.client import Client
@@ -95,6 +95,7 @@ def _record(row: KnownPosition, account: Account, end: _End) -> bool:
     with transaction.atomic():
         if not KnownPosition.objects.gone().filter(pk=row.pk).delete()[0]:
             return False
+        protection.forget(account.pk, row.position_id)
         if end.event != _OURS:
             journal.record_about(
                 account,
@@ -136,8 +137,8 @@ def _ends(rows: list[KnownPosition], client: Client) -> Iterator[tuple[KnownPosi
                 yield row, end
         elif row.position_id in running:
             _take_back(row)
-        elif (end := _given_up(row)) is not None:
-            yield row, end
+        elif (given_up := _given_up(row)) is not None:
+            yield row, given_up
 
 
 def _ends_on_cross(rows: list[KnownPosition], client: Client) -> Iterator[tuple[KnownPosition, _End]]:
@@ -154,8 +155,8 @@ def _ends_on_cross(rows: list[KnownPosition], client: Client) -> Iterator[tuple[
                 yield row, end
         elif position is not None:
             _take_back(row)
-        elif (end_unknown := _given_up(row)) is not None:
-            yield row, end_unknown
+        elif (given_up := _given_up(row)) is not None:
+            yield row, given_up
 
 
 def _flat_between(orders: Sequence[CrossOrder]) -> bool:

@@ -11,7 +11,16 @@ from django.utils import timezone
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for, live_view
 from accounts.models import Account
-from automations import ending, executing, journal, planning, quarantine, reconciling, resting
+from automations import (
+    ending,
+    executing,
+    journal,
+    planning,
+    protection,
+    quarantine,
+    reconciling,
+    resting,
+)
 from automations.executing import Cause, Facts, Outcome
 from automations.locking import lock_name, position_lock
 from automations.models import AutoEntry, Automation, Execution, MarginGuard
@@ -287,4 +296,6 @@ def _seen(account: Account, regime: Regime | None, *, ahead: View) -> Seen | Non
         logger.warning("account not swept", extra=extra)
         if isinstance(error, KeyRefusedError):
             suspend(account, str(error))
+        elif regime is not None:
+            protection.not_swept(account, timezone.now())
         return None

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
@@ -144,6 +145,18 @@ class Serving:
     def calmest(self, accounts: Collection[int], count: int) -> list[int]:
         """Return those of the accounts that are the least at risk."""
         return sorted(accounts, key=self._risk)[:count]
+
+    def blind_since(self) -> dict[int, datetime | None]:
+        """Return, by account, since when its guards see too little to act; None: they see again.
+
+        Only accounts for which that changed since it was asked last.
+        """
+        now, changed = datetime.now(UTC), {}
+        for account_id, watch in list(self._watches.items()):
+            price = self._markets[watch.watched.network].newest
+            if watch.is_guarded and watch.check_sight(price, now):
+                changed[account_id] = watch.blind_since
+        return changed
 
     def poll_silent_prices(self) -> None:
         for market in self._markets.values():

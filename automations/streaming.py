@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime
 from typing import Final
 
 from django.conf import settings
@@ -17,7 +18,15 @@ from redis.exceptions import RedisError
 from accounts.crypto import SealBrokenError
 from accounts.gateway import opened, redis_client
 from accounts.models import Account
-from automations import changes, counting, journal, known_positions, planning, tasks
+from automations import (
+    changes,
+    counting,
+    journal,
+    known_positions,
+    planning,
+    protection,
+    tasks,
+)
 from automations.known_positions import Reading
 from automations.leasing import Leases, Terms
 from automations.models.kinds import Kind
@@ -33,9 +42,7 @@ from exchange.market import Quote
 
 logger = logging.getLogger(__name__)
 
-HEARTBEAT_KEY: Final = "hubdefisats:stream:heartbeat"
-"""Written each second by every stream process, and by each also with `:` and its number; both expire
-soon after the last time."""
+HEARTBEAT_KEY: Final = protection.HEARTBEAT_KEY
 HEARTBEAT_TTL_S: Final = 5
 _BEAT_S: Final = 1.0
 _AT_ONCE: Final = 100
@@ -70,6 +77,8 @@ class Streaming:
         """Leased, but watched no more: another may have them once their sockets are closed."""
         self._read: dict[int, Reading] = {}
         """The newest reading of each account that is not written down yet."""
+        self._blind_since: dict[int, datetime | None] = {}
+        """Changes of what is seen of accounts, not written down yet."""
         self._in_doubt = False
         self._rechecked_s = time.monotonic()
         self._beaten_s = float("-inf")
@@ -109,6 +118,7 @@ class Streaming:
         try:
             self._write_down()
             self._write_down_positions()
+            self._write_down_protection()
             self._keep_leases()
             self._take_over(self._changed())
         except (OperationalError, InterfaceError, IntegrityError) as error:
@@ -151,6 +161,13 @@ class Streaming:
                 tasks.explain_closings.delay(account_id)
         for reading in at_once:
             self._read.pop(reading.account_id)
+
+    def _write_down_protection(self) -> None:
+        """Write whose positions nobody sees any more, or somebody again; likewise."""
+        self._blind_since |= self.serving.blind_since()
+        if self._blind_since:
+            protection.write_down(self._blind_since, timezone.now())
+            self._blind_since = {}
 
     def _keep_leases(self) -> None:
         leases = self.leases

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.utils import timezone
 from kombu.exceptions import OperationalError as QueueError
 
-from automations import closings, delivering, reading_back, reconciling, retention, services
+from automations import closings, delivering, protection, reading_back, reconciling, retention, services
 from automations.executing import Cause
 from automations.models import AutoEntry, Execution, MarginGuard, TakeProfitStopLoss
 from automations.models.kinds import KINDS, Kind
@@ -144,6 +144,7 @@ def reconcile() -> str:
     settled = len(reconciling.settle_all())
     read_back = reading_back.read_back_overdue(timezone.now())
     closings.explain()
+    protection.look(timezone.now())
     return f"{settled} settled, {read_back} read back"
 
 

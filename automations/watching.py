@@ -5,8 +5,11 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Final
+
+from django.conf import settings
 
 from automations.crossing import Crossing
 from automations.planning import EntryPlan, Plan, PositionPlan
@@ -16,6 +19,7 @@ from exchange.client import Client
 from exchange.config import Network
 from exchange.errors import ExchangeError
 from exchange.live import LiveView
+from exchange.market import Quote
 from exchange.money import Exact
 from exchange.position import Position, PositionId, PositionsSnapshot, Regime
 
@@ -59,6 +63,10 @@ class Watch:
         self._triggers: tuple[Trigger, ...] | None = None
         """Of these plans on these positions; None: not computed yet."""
         self._balance_due_s = float("-inf")
+        self._began_at = datetime.now(UTC)
+        self._blind: bool | None = None
+        """Whether nobody can act; None: not known yet."""
+        self.blind_since: datetime | None = None
 
     def change(self, watched: Watched) -> None:
         """Take over new plans, and arm them on what is known."""
@@ -82,6 +90,28 @@ class Watch:
             self._snapshot = snapshot
             self._arm()
             return is_new
+
+    @property
+    def is_guarded(self) -> bool:
+        return any(isinstance(plan, PositionPlan) and plan.urgent for plan in self.watched.plans)
+
+    def check_sight(self, price: Quote | None, now: datetime) -> bool:
+        """Note since when there are no positions or no price to act on; return whether that is news.
+
+        Where the last reading showed no position there is nothing to protect.
+        """
+        snapshot = self._snapshot
+        if snapshot is not None and not snapshot.positions:
+            return False
+        oldest = min(
+            snapshot.fresh_at if snapshot else self._began_at, price.at if price else self._began_at
+        )
+        blind = now - oldest > timedelta(seconds=settings.UNPROTECTED_AFTER_S)
+        begins = not blind and (snapshot is None or price is None)
+        if begins or blind is self._blind:
+            return False
+        self._blind, self.blind_since = blind, oldest if blind else None
+        return True
 
     def wants_balance(self) -> bool:
         """Whether it is time to read the balance again; who is told so once is to do it.

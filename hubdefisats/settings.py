@@ -116,6 +116,9 @@ PUBLIC_CALLS_PER_S = env.integer("PUBLIC_CALLS_PER_S", default=1, least=1)
 # Nothing is decided on data older than this, in seconds
 DATA_MAX_AGE_S = env.integer("DATA_MAX_AGE_S", default=5, least=1)
 
+UNPROTECTED_AFTER_S = env.integer("UNPROTECTED_AFTER_S", default=10, least=1)
+"""Without positions or price for longer an account's owner is told that nothing protects him."""
+
 SWEEP_ACCOUNTS = env.integer("SWEEP_ACCOUNTS", default=50, least=1)
 """In one task of a sweep: each may have to be read from an exchange that takes half a second."""
 
