@@ -175,7 +175,7 @@ def _without_action(
     ends = [refused.until for refused in choice.refusals if refused.until is not None]
     if ends:
         changes.announce_cooldown(
-            redis_client(), automation.account_id, automation.pk, position_id or None, min(ends)
+            redis_client(), automation.account, automation.pk, position_id or None, min(ends)
         )
     if told:
         return replace(told[-1], refusals=choice.refusals)
@@ -316,7 +316,7 @@ def _settle(
             entries += _limited(intent, intent.action, done, now)
         journal.append(*entries)
     position = done.position if done else None
-    changes.announce(redis_client(), execution.account_id, position=position)
+    changes.announce(redis_client(), intent.automation.account, position=position)
     logger.info("execution settled", extra=_fields(intent) | {"state": state.value})
     return Outcome(
         word=state.value,

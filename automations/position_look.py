@@ -260,7 +260,7 @@ class PositionLook:
             return self._read(settings.DATA_MAX_AGE_S)
         changes.announce_cooldown(
             redis_client(),
-            execution.account_id,
+            self._automation.account,
             execution.automation_id,
             execution.position_id,
             timezone.now() + SHOWS_WITHIN,

@@ -1,5 +1,6 @@
 """What a decision sees: the price and the positions of one regime, with their age and source."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -7,11 +8,16 @@ from typing import Any
 
 from django.conf import settings
 
+from exchange import formulas
 from exchange.account import Balance
 from exchange.client import Client
+from exchange.cross import CrossOrder
+from exchange.formulas import Side
 from exchange.live import View
 from exchange.market import Quote, Source
+from exchange.money import UsdPerBtc
 from exchange.position import Position, PositionId, PositionsSnapshot, Regime
+from exchange.trade import ClosedTrade
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +85,12 @@ def read_price(client: Client, *, ahead: View | None = None) -> Seen:
 
 def described(position: Position, quote: Quote) -> dict[str, Any]:
     """Return a position at a price as the record and the journal keep it."""
+    profit = position.profit_at(quote.price)
     return {
+        "side": position.side.value,
         "margin": position.margin,
+        "pnl": formulas.profit_sats(position.side, position.quantity, position.entry, quote.price),
+        "pnlPercentage": str(_six_places(100 * profit / position.margin)) if position.margin else None,
         "marginRatio": str(_six_places(position.margin_ratio_at(quote.price))),
         "liquidation": plain(position.liquidation),
         "quantity": position.quantity,
@@ -90,6 +100,30 @@ def described(position: Position, quote: Quote) -> dict[str, Any]:
         "stoploss": None if position.stoploss is None else plain(position.stoploss),
         "trailing": None if position.trailing is None else plain(position.trailing),
         "takeprofit": None if position.takeprofit is None else plain(position.takeprofit),
+    }
+
+
+def closing(trade: ClosedTrade) -> dict[str, Any]:
+    """Return how a trade ended, as the record and the journal keep it; the profit is before fees."""
+    return {
+        "exitPrice": plain(trade.exit),
+        "realisedPnl": trade.profit,
+        "openingFee": trade.opening_fee,
+        "closingFee": trade.closing_fee,
+        "fundingFees": trade.funding_fees,
+    }
+
+
+def closing_on_cross(position: Mapping[str, Any], order: CrossOrder) -> dict[str, Any]:
+    """Return the same for an order that closed some of the cross position, as it stood before.
+
+    The exchange tells no profit of one order: it is computed.
+    """
+    side, entry = Side(position["side"]), UsdPerBtc(Decimal(position["entry"]))
+    return {
+        "exitPrice": plain(order.price),
+        "realisedPnl": formulas.profit_sats(side, order.quantity, entry, order.price),
+        "closingFee": order.trading_fee,
     }
 
 

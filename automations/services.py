@@ -16,6 +16,7 @@ from automations import (
     ending,
     entry_orders,
     planning,
+    protection,
     quarantine,
     reconciling,
     resting,
@@ -211,4 +212,6 @@ def _seen(account: Account, regime: Regime | None, *, ahead: View) -> Seen | Non
         logger.warning("account not swept", extra=extra)
         if isinstance(error, KeyRefusedError):
             note_refusal(account, str(error))
+        elif regime is not None:
+            protection.not_swept(account, timezone.now())
         return None

@@ -12,7 +12,16 @@ from django.conf import settings
 from django.utils import timezone
 from kombu.exceptions import OperationalError as QueueError
 
-from automations import delivering, reading_back, reconciling, retention, services, suspending
+from automations import (
+    closings,
+    delivering,
+    protection,
+    reading_back,
+    reconciling,
+    retention,
+    services,
+    suspending,
+)
 from automations.executing import Cause
 from automations.models import AutoEntry, Execution, MarginGuard, TakeProfitStopLoss
 from automations.models.kinds import KINDS, Kind
@@ -132,11 +141,20 @@ def _sweep_accounts(kind: type[Kind], account_ids: list[int]) -> str:
     return f"{sent} due"
 
 
+@shared_task(ignore_result=True, expires=EXPIRES_S)
+def explain_closings(account_id: int) -> str:
+    """Find out what ended the positions of an account that run no more."""
+    return f"{closings.explain([account_id])} explained"
+
+
 @shared_task(ignore_result=True)
 def reconcile() -> str:
     """Settle executions whose answer never came."""
     settled = len(reconciling.settle_all())
-    return f"{settled} settled, {reading_back.read_back_overdue(timezone.now())} read back"
+    read_back = reading_back.read_back_overdue(timezone.now())
+    closings.explain()
+    protection.look(timezone.now())
+    return f"{settled} settled, {read_back} read back"
 
 
 # A test of a connection makes several requests, each of which has its patience.

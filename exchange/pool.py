@@ -70,6 +70,8 @@ class Member:
     credentials: Credentials
     read: Callable[[], PositionsSnapshot]
     """Reads the positions by REST; raises ExchangeError."""
+    name: str = ""
+    """What people call the account; for the log."""
     topics: tuple[str, ...] = (ISOLATED_TRADES,)
     """What tells that they changed."""
 
@@ -101,6 +103,10 @@ class _Account:
 def _is_same(known: Member, member: Member) -> bool:
     """Whether a session that serves the one can go on for the other."""
     return known.credentials == member.credentials and known.topics == member.topics
+
+
+def _fields(member: Member) -> dict[str, object]:
+    return {"account": member.account_id, "account_name": member.name}
 
 
 class SessionPool:
@@ -323,7 +329,7 @@ class SessionPool:
     # What comes in
 
     def _moved(self, account: _Account, this: int, state: State, why: str) -> None:
-        keeping, account_id = account.keeping, account.member.account_id
+        keeping, member = account.keeping, account.member
         recovered = False
         with self._lock:
             if account.round != this:
@@ -334,10 +340,10 @@ class SessionPool:
                 keeping.heard_s = self._clock()
                 recovered, keeping.fallback = keeping.fallback, False
             account.why = why or account.why
-        extra = {"account": account_id, "state": state, "why": why}
+        extra = _fields(member) | {"state": state, "why": why}
         logger.info("account session moved", extra=extra)
         if recovered:
-            self._listener.stream_recovered(account_id)
+            self._listener.stream_recovered(member.account_id)
         if state is State.REFUSED:
             self._refuse(account, why)
 
@@ -366,12 +372,11 @@ class SessionPool:
         except ExchangeError as error:
             with self._lock:
                 account.keeping.failed(error.after_s if isinstance(error, TransientError) else 0.0)
-            extra = {"account": account.member.account_id, "why": str(error)}
-            logger.warning("positions not read", extra=extra)
+            logger.warning("positions not read", extra=_fields(account.member) | {"why": str(error)})
             if isinstance(error, KeyRefusedError):
                 self._refuse(account, str(error))
         except Exception:  # the thread's outermost call: a fault of ours must not stop the readings
-            logger.exception("positions not taken over")
+            logger.exception("positions not taken over", extra=_fields(account.member))
         finally:
             with self._lock:
                 account.keeping.reading = False

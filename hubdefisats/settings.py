@@ -125,6 +125,9 @@ BALANCE_MAX_AGE_S = env.integer("BALANCE_MAX_AGE_S", default=60, least=1)
 SPIKE_PERCENT = env.percent("SPIKE_PERCENT", default="2")
 """A price further than this from the one before is believed only when something confirms it."""
 
+UNPROTECTED_AFTER_S = env.integer("UNPROTECTED_AFTER_S", default=10, least=1)
+"""Without positions or price for longer an account's owner is told that nothing protects him."""
+
 SWEEP_ACCOUNTS = env.integer("SWEEP_ACCOUNTS", default=50, least=1)
 """In one task of a sweep: each may have to be read from an exchange that takes half a second."""
 

@@ -5,6 +5,7 @@ from automations.models.automation import Automation, PositionAutomation
 from automations.models.execution import Execution
 from automations.models.exit_disarmed import ExitDisarmed
 from automations.models.journal import JournalChain, JournalEntry
+from automations.models.known_position import KnownPosition
 from automations.models.margin_guard import GuardStep, MarginGuard, PositionThreshold, SpentStep
 from automations.models.notification import Notification
 from automations.models.quarantine import Quarantine
@@ -19,6 +20,7 @@ __all__ = [
     "GuardStep",
     "JournalChain",
     "JournalEntry",
+    "KnownPosition",
     "Lease",
     "MarginGuard",
     "Notification",

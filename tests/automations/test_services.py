@@ -98,10 +98,10 @@ def test_the_journal_tells_the_story_in_its_shape(
     told = executed.as_json()
     assert set(told) == {"automationId", "type", "message", "data", "timestamp"}
     assert told["automationId"] == guard.pk
-    assert told["type"] == "margin_guard"
+    assert told["type"] == "margin_guard_executed"
     assert told["data"]["positionId"] == long.id
     assert told["data"]["action"] == "add_margin"
-    assert told["data"]["marginRatio"] == "0.022695"
+    assert told["data"]["marginRatio"] == 0.022695
     assert told["data"]["after"]["margin"] == 120_000
     assert read_back.data["after"]["balance"] == venue.balance()
 

@@ -125,8 +125,8 @@ def test_without_a_session_of_its_own_an_account_is_read_when_a_worker_says_so(
         open_long(client)
 
         def announced() -> bool:
-            changes.announce(redis_client(), 10**9)  # an account that nobody watches
-            changes.announce(redis_client(), account.pk)
+            changes.announce(redis_client(), Account(pk=10**9))  # an account that nobody watches
+            changes.announce(redis_client(), account)
             return armed() == 1
 
         wait_until(announced, what="the new position is armed")
@@ -226,7 +226,7 @@ def test_a_key_that_is_refused_once_while_watched_ends_nothing(
     wait_for(accounts=1, triggers=1)
 
     venue.fault("status", status=401, account=venue.accounts[0].credentials.key)
-    changes.announce(redis_client(), account.pk)  # or the next reading would notice, 15 s later
+    changes.announce(redis_client(), account)  # or the next reading would notice, 15 s later
 
     wait_until(lambda: Account.objects.get().refusals == 1, what="the key is in doubt")
     wait_for(accounts=1, triggers=1)
@@ -243,7 +243,7 @@ def test_a_key_that_is_revoked_while_watched_suspends_its_account_until_it_is_ac
     wait_for(accounts=1, triggers=1)
 
     venue.fault("status", status=401, account=venue.accounts[0].credentials.key, next=100)
-    changes.announce(redis_client(), account.pk)
+    changes.announce(redis_client(), account)
 
     wait_until(lambda: Account.objects.get().refusals == 1, what="the key is in doubt")
     wait_for(accounts=1, triggers=1)
