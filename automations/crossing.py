@@ -263,8 +263,8 @@ class Crossing:
             del self._resting[trigger]
             self._book.put_back(trigger)
             return False
-        longer_s = min(LONGEST_REST_S, 2 * rest.rest_s)
-        self._rest(trigger, newest, RESTS_S if worse else longer_s)
+        is_news = worse or rest.not_before_s > -inf
+        self._rest(trigger, newest, RESTS_S if is_news else min(LONGEST_REST_S, 2 * rest.rest_s))
         return True
 
     def _rest(self, trigger: Trigger, tick: Quote, rest_s: float) -> None:

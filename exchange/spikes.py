@@ -62,7 +62,8 @@ class Beliefs:
         compares = timedelta(seconds=compares_s)
         self._price = _Series("price", percent, compares, self.dropped)
         self._index = _Series("index", percent, compares, self.dropped)
-        self._newest: Quote | None = None
+        self.newest: Quote | None = None
+        """The newest believed price with the index, of whatever age."""
 
     @property
     def doubts(self) -> int:
@@ -73,11 +74,6 @@ class Beliefs:
     def is_settled(self) -> bool:
         """Whether nothing is held back, nor dropped and not told yet."""
         return not (self.dropped or self._price.holds or self._index.holds)
-
-    @property
-    def newest(self) -> Quote | None:
-        """The newest believed price with the index, of whatever age."""
-        return self._newest
 
     def hear(self, price: Quote | None, index: Quote | None, *, voice: str) -> list[Quote]:
         """Return the quotes that are believed from now on, in their order.
@@ -93,28 +89,31 @@ class Beliefs:
             believed = self._price.hear(price, voice, self._index.fresh(price.at))
         # What was held back of the one may be confirmed by what is believed now of the other.
         if believed:
-            indexed |= bool(self._index.confirm(believed[-1]))
+            self._index.confirm(believed[-1])
         elif indexed and self._index.last is not None:
             believed = self._price.confirm(self._index.last)
-        if not believed and indexed and self._price.last is not None:
-            believed = [self._price.last]
-        return self._news(believed)
+        if indexed and not believed:
+            return self._with_new_index()
+        known = [self._with_index(quote) for quote in believed]
+        self.newest = known[-1] if known else self.newest
+        return known
 
     def pass_time(self, now: datetime) -> None:
         """Drop what nothing confirmed in time."""
         self._price.pass_time(now)
         self._index.pass_time(now)
 
-    def _news(self, believed: list[Quote]) -> list[Quote]:
-        """Return them with the index; none that says the same again."""
-        news = []
-        for quote in believed:
-            index = self._index.fresh(quote.at)
-            known = replace(quote, index=index.price) if index else quote
-            if known != self._newest:
-                news.append(known)
-                self._newest = known
-        return news
+    def _with_index(self, quote: Quote) -> Quote:
+        index = self._index.fresh(quote.at)
+        return replace(quote, index=index.price) if index else quote
+
+    def _with_new_index(self) -> list[Quote]:
+        """Return the newest quote once more, unless the index is what it was."""
+        newest, index = self.newest, self._index.last
+        if newest is None or index is None or newest.index == index.price:
+            return []
+        self.newest = replace(newest, index=index.price)
+        return [self.newest]
 
 
 class _Series:

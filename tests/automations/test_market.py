@@ -1,105 +1,39 @@
 """One network's price: from the stream, else by REST, never backwards, and weighed each time."""
 
-import json
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
-from typing import Any
 
 import pytest
-from pytest_django.fixtures import Settings
 
-from accounts.gateway import admission, live_view, rest_client, server_clock
 from automations.crossing import Range
-from automations.market import TOPICS, Market
+from automations.market import TOPICS
 from automations.triggers import Direction, Trigger
-from exchange.config import Endpoints, Network
+from exchange.config import Endpoints
 from exchange.market import Quote, Source
-from exchange.money import UsdPerBtc
 from exchange.position import PositionId
 from exchange.protocol import State
-from exchange.simulator.paper import Push
 from exchange.simulator.running import Simulator
-from exchange.topics import INDEX, LAST_PRICE, TICKER
-from hubdefisats.embedded import free_port
+from tests.automations.markets import (
+    Fired,
+    Open,
+    fired,
+    live,
+    market_at,
+    nowhere,
+    script,
+    shown,
+    ticker,
+    wait_for_price,
+)
 from tests.automations.test_triggers import trigger
 from tests.exchange.places import endpoints_of
 from tests.exchange.scripted import Answer, Script, scripted_exchange
 from tests.waiting import wait_until
 
-Fired = list[tuple[Trigger, Quote]]
-Open = Callable[..., Market]
-
-
-@pytest.fixture
-def fired() -> Fired:
-    return []
-
-
-@pytest.fixture
-def market_at(
-    settings: Settings,
-    fired: Fired,
-    redis_url: str,  # noqa: ARG001 - empties the live view
-) -> Iterator[Open]:
-    """Open markets that are stopped with the test."""
-    settings.PRIVATE_CALLS_PER_S = settings.PUBLIC_CALLS_PER_S = 10_000
-    with ExitStack() as markets:
-
-        def remember(trigger: Trigger, tick: Quote) -> None:
-            fired.append((trigger, tick))
-
-        def open_market(
-            endpoints: Endpoints,
-            *,
-            silence_s: float = 5,
-            fire: Callable[[Trigger, Quote], None] = remember,
-        ) -> Market:
-            settings.LN_MARKETS_ENDPOINTS = {Network.PAPER: endpoints}
-            market = Market(
-                Network.PAPER,
-                endpoints,
-                rest=rest_client(Network.PAPER),
-                live=live_view(),
-                server_clock=server_clock(Network.PAPER),
-                admission=admission(Network.PAPER),
-                fire=fire,
-                silence_s=silence_s,
-                spike_percent=Decimal(2),
-            )
-            market.start()
-            markets.callback(market.stop)
-            return market
-
-        yield open_market
-
-
-def nowhere(api_url: str) -> Endpoints:
-    """Return an exchange whose REST is there and whose stream is not."""
-    return Endpoints(api_url=api_url, stream_url=f"ws://127.0.0.1:{free_port()}")
-
-
-def live(market: Market) -> Market:
-    wait_until(lambda: market.state is State.LIVE, what="the session is live")
-    return market
-
-
-def shown() -> Quote | None:
-    return live_view().read(Network.PAPER, None).quote
-
-
-def wait_for_price(price: int) -> Quote:
-    def there() -> Quote | None:
-        quote = shown()
-        return quote if quote and quote.price == price else None
-
-    found = wait_until(there, what=f"the price {price} is shown")
-    assert found is not None
-    return found
+__all__ = ["fired", "market_at", "script"]
 
 
 def test_a_price_of_the_stream_is_shown_and_fires_what_it_reached(
@@ -174,25 +108,6 @@ def test_a_market_that_hears_its_stream_does_not_ask_rest(venue: Simulator, mark
         market.poll_if_silent()
 
         assert script.requests == []
-
-
-def ticker(price: int | None, at_s: float) -> Answer:
-    time = datetime.fromtimestamp(at_s, UTC).isoformat().replace("+00:00", "Z")
-    document: dict[str, Any] = {
-        "time": time,
-        "lastPrice": price,
-        "index": None,
-        "fundingRate": None,
-        "fundingTime": None,
-        "prices": [],
-    }
-    return Answer(content=json.dumps(document))
-
-
-@pytest.fixture
-def script() -> Iterator[Script]:
-    with scripted_exchange() as script:
-        yield script
 
 
 @pytest.mark.parametrize(
@@ -290,144 +205,6 @@ def test_a_queue_that_blocks_delays_neither_prices_nor_what_is_armed_meanwhile(
     go_on.set()
 
     wait_until(lambda: fired == [1, 3, 2], what="all have left, the urgent one first")
-
-
-BAD = [94_000, 106_000, 70_000, 130_000]
-"""While the market stands still at 100,000."""
-REST = "/v3/futures/ticker"
-
-
-def not_believed(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
-    found = [vars(each) for each in caplog.records if each.getMessage() == "price not believed"]
-    return [(each["what"], each["price"]) for each in found]
-
-
-def numbers(quote: Quote | None) -> list[UsdPerBtc | None]:
-    assert quote is not None
-    return [quote.price, quote.index]
-
-
-def armed_all_around(market: Market) -> None:
-    market.crossing.arm(
-        1,
-        [
-            replace(trigger(level, direction), by_index=by_index)
-            for level, direction in ((99_000, Direction.FALLING), (101_000, Direction.RISING))
-            for by_index in (True, False)
-        ],
-    )
-
-
-@pytest.mark.parametrize("bad", BAD)
-@pytest.mark.parametrize("push", ["lastPrice", "ticker", "index"])
-@pytest.mark.parametrize("rest", ["answers", "is down"])
-def test_a_single_push_moves_nothing_while_the_market_stands_still(
-    *, venue: Simulator, market_at: Open, fired: Fired, caplog: Any, bad: int, push: str, rest: str
-) -> None:
-    market = live(market_at(endpoints_of(venue)))
-    wait_for_price(100_000)
-    wait_until(lambda: market.newest and market.newest.index, what="the index is known")
-    if rest == "is down":
-        venue.fault("status", status=503, path=REST, next=1_000)
-    armed_all_around(market)
-
-    venue.push(Push(push), bad)
-
-    what = "index" if push == "index" else "price"
-    wait_until(lambda: not_believed(caplog) == [(what, f"{bad}")], what="it is told, once")
-    assert fired == []
-    assert numbers(shown()) == numbers(market.newest) == [100_000, 100_000]
-
-
-def test_a_true_fall_in_one_tick_is_confirmed_by_rest(
-    venue: Simulator, market_at: Open, fired: Fired, caplog: pytest.LogCaptureFixture
-) -> None:
-    market = live(market_at(endpoints_of(venue)))
-    wait_for_price(100_000)
-    venue.fault("missing", topic=TICKER, probability=1)
-    armed_all_around(market)
-
-    venue.set_price(94_000)
-
-    wait_until(lambda: len(fired) == 2, what="both falling triggers fired")
-    assert wait_for_price(94_000).index == 94_000
-    assert not_believed(caplog) == []
-
-
-@pytest.mark.parametrize(
-    ("topic", "prices"),
-    [
-        pytest.param(LAST_PRICE, [94_000], id="the ticker repeats it"),
-        pytest.param(TICKER, [94_000, 93_900], id="the next tick"),
-        pytest.param(TICKER, [94_000, 91_000], id="tick follows tick"),
-    ],
-)
-def test_a_true_fall_acts_within_one_further_tick(
-    venue: Simulator, market_at: Open, fired: Fired, topic: str, prices: list[int]
-) -> None:
-    """REST is down; `topic` is missing after the first tick, and no more ticks come than `prices`."""
-    market = live(market_at(endpoints_of(venue)))
-    wait_for_price(100_000)
-    venue.fault("status", status=503, path=REST, next=1_000)
-    armed_all_around(market)
-    if topic == TICKER:
-        venue.fault("missing", topic=TICKER, probability=1)
-
-    venue.set_price(prices[0])
-    venue.fault("missing", topic=INDEX, probability=1)
-    for price in prices[1:]:
-        venue.set_price(price)
-
-    wait_until(lambda: len(fired) == 2, what="both falling triggers fired")
-    assert {int(tick.price) for _, tick in fired} <= set(prices)
-
-
-def test_of_prices_in_doubt_rest_is_asked_one_call_at_a_time(
-    venue: Simulator, market_at: Open, script: Script
-) -> None:
-    script.then(*[replace(ticker(100_000, 2_000_000_000), delay_s=0.4)] * 20)
-    endpoints = replace(endpoints_of(venue), api_url=script.endpoints.api_url)
-    market = live(market_at(endpoints))
-    wait_for_price(100_000)
-
-    for bad in BAD * 2:
-        venue.push(Push.LAST_PRICE, bad)
-    venue.push(Push.LAST_PRICE, 99_500)
-
-    wait_for_price(99_500)
-    assert len(script.requests) <= 1
-    assert market.newest is not None
-
-
-def test_the_index_alone_beyond_a_level_makes_a_look_at_a_guard(
-    venue: Simulator, market_at: Open, fired: Fired
-) -> None:
-    market = live(market_at(endpoints_of(venue)))
-    wait_for_price(100_000)
-    armed_all_around(market)
-
-    venue.set_index(98_900)
-
-    wait_until(lambda: fired, what="the guard's trigger fired")
-    found, tick = fired[0]
-    assert found.by_index
-    assert found.level.price == 99_000
-    assert numbers(tick) == numbers(shown()) == [100_000, 98_900]
-    assert len(market.crossing) == 3, "what goes by the last price is not reached"
-
-
-def test_an_index_that_is_not_heard_any_more_is_not_known(venue: Simulator, market_at: Open) -> None:
-    market = live(market_at(endpoints_of(venue), silence_s=1.5))
-    wait_until(lambda: market.newest and market.newest.index, what="the index is known")
-    venue.fault("missing", topic=INDEX, probability=1)
-    venue.fault("null_price", topic=TICKER, probability=1)
-
-    wait_until(lambda: market.is_silent, what="nothing was heard for long enough")
-    venue.set_price(99_500)
-
-    wait_until(lambda: market.newest and market.newest.price == 99_500, what="a price without index")
-    assert market.newest is not None
-    assert market.newest.index is None
 
 
 def test_what_fired_fires_again_by_time_without_any_tick(

@@ -3,10 +3,12 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from accounts.gateway import live_view, redis_client
@@ -17,7 +19,7 @@ from automations.streaming import HEARTBEAT_KEY, HEARTBEAT_TTL_S
 from exchange.client import Client
 from exchange.config import Endpoints, Network
 from exchange.market import Source
-from exchange.position import Position
+from exchange.position import Position, PositionId
 from exchange.simulator.running import Simulator
 from hubdefisats.embedded import free_port
 from tests.accounts.conftest import CREDENTIALS
@@ -130,6 +132,40 @@ def test_without_a_session_of_its_own_an_account_is_read_when_a_worker_says_so(
             return armed() == 1
 
         wait_until(announced, what="the new position is armed")
+
+
+@pytest.mark.usefixtures("guard")
+def test_a_position_that_a_worker_announces_is_armed_before_it_can_be_read(
+    venue: Simulator, long: Position, account: Account
+) -> None:
+    with streaming():
+        wait_for(accounts=1, triggers=1)
+        venue.fault("status", status=503, path="/v3/futures/isolated/trades/running", next=10_000)
+
+        opened = replace(long, id=PositionId("opened just now"))
+        changes.announce(redis_client(), account.pk, position=opened)
+        wait_for(accounts=1, triggers=2)
+
+        venue.clear_faults()
+        wait_for(accounts=1, triggers=1)
+
+
+@pytest.mark.usefixtures("long")
+def test_when_a_cooldown_ends_somebody_looks_at_once_and_not_before(
+    venue: Simulator, guard: MarginGuard, long: Position, account: Account
+) -> None:
+    with streaming():
+        wait_for(accounts=1, triggers=1)
+        venue.set_price(95_000)
+        wait_until(lambda: waiting("urgent"), what="the first look is asked for")
+
+        until = timezone.now() + timedelta(seconds=3)
+        changes.announce_cooldown(redis_client(), account.pk, guard.pk, long.id, until)
+        before = len(waiting("urgent"))
+        wait_until(lambda: len(waiting("urgent")) > before, what="a look after the cooldown")
+
+    assert timezone.now() >= until
+    assert len(waiting("urgent")) == before + 1
 
 
 @pytest.mark.usefixtures("guard")

@@ -9,8 +9,8 @@ import pytest
 from accounts.gateway import live_view, redis_client
 from accounts.models import Account
 from automations.changes import Now
-from automations.crossing import RESTS_S, Crossing
-from automations.models import GuardStep, MarginGuard
+from automations.crossing import RESTS_S, Crossing, Range
+from automations.models import GuardStep, MarginGuard, TakeProfitStopLoss
 from automations.planning import PositionPlan, plans_of
 from automations.triggers import Trigger
 from automations.watching import Watch, Watched
@@ -258,6 +258,28 @@ def test_a_position_that_changed_is_armed_where_it_stands_now(
     watch.take(client.rest.positions())
 
     assert len(crossing) == 0
+
+
+@pytest.mark.usefixtures("long")
+def test_guards_go_by_the_index_too_and_exits_by_the_last_price_alone(
+    watch: Watch, crossing: Crossing, client: Client, watched: Watched, fired: list[Trigger]
+) -> None:
+    exits = TakeProfitStopLoss.objects.create(
+        account_id=watched.account_id,
+        name="x",
+        does="close_sl",
+        when="loss",
+        trigger_pnl_percentage=50,
+        on_exchange=False,
+    )
+    watch.change(replace(watched, plans=(*watched.plans, *plans_of([exits]))))
+    watch.take(client.rest.positions())
+    assert len(crossing) == 2
+
+    crossing.look(Range.of(tick(100_000, index=95_000)))
+
+    assert [each.automation_id for each in fired] == [watched.plans[0].automation_id]
+    assert len(crossing) == 1
 
 
 @pytest.mark.usefixtures("long")

@@ -40,6 +40,15 @@ class Paper:
     def set_price(self, price: int) -> None:
         requests.post(f"{self._control}/price", json={"price": price}, timeout=5).raise_for_status()
 
+    def push(self, topic: str, value: int) -> None:
+        """Push one frame with a wrong value; the market itself does not move."""
+        wrong = {"topic": topic, "value": value}
+        requests.post(f"{self._control}/push", json=wrong, timeout=5).raise_for_status()
+
+    def writes(self) -> int:
+        """Return how many writes came, whatever became of them."""
+        return len(requests.get(f"{self._control}/ledger", timeout=5).json()["writes"])
+
     def fault(self, **fields: Any) -> None:
         requests.post(f"{self._control}/faults", json=fields, timeout=5).raise_for_status()
 

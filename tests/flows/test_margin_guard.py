@@ -2,8 +2,9 @@
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,6 +87,40 @@ def test_a_tick_saves_the_position(paper: Paper, guarded: Position) -> None:
     assert list(events) == [
         "margin_guard_intended", "margin_guard_executed", "margin_guard_read_back",
     ]  # fmt: skip
+
+
+def told(log: Path, times: int) -> Callable[[], bool]:
+    return lambda: log.read_text().count("price not believed") == times
+
+
+@pytest.mark.usefixtures("guarded")
+def test_one_bad_tick_moves_nothing_and_a_true_fall_acts(paper: Paper, tmp_path: Path) -> None:
+    log = tmp_path / "stream.log"
+    bad = [
+        (topic, price)
+        for topic in ("lastPrice", "ticker", "index")
+        for price in (94_000, 106_000, 70_000, 130_000)
+    ]
+    with log.open("w") as said, program(*WORKER, paper=paper), program(*STREAM, paper=paper, log=said):
+        wait_until(lambda: armed() == 1, within_s=30, what="the stream armed the trigger")
+        before = paper.writes()
+
+        for number, (topic, price) in enumerate(bad, 1):
+            paper.push(topic, price)
+            wait_until(told(log, number), what=f"{topic} {price} was not believed")
+
+        assert armed() == 1
+        assert not Execution.objects.exists()
+        assert not JournalEntry.objects.exists()
+        assert paper.writes() == before
+        paper.set_price(94_000)
+        wait_until(
+            lambda: Execution.objects.filter(state="confirmed").exists(),
+            within_s=30,
+            what="a true fall of 6 % acts",
+        )
+
+    assert len(paper.effects(ADD_MARGIN)) == 1
 
 
 def test_the_sweep_saves_the_position_when_the_stream_is_dead(paper: Paper, guarded: Position) -> None:
