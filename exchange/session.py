@@ -151,7 +151,7 @@ class StreamSession:
             started_s = self._clock()
             after_s = self._one_connection()
             lasted = self._clock() - started_s >= self._timeouts.reconnect_most_s
-            failures = 1 if lasted else failures + 1
+            failures = 1 if lasted and self.state is not State.REFUSED else failures + 1
             wait_s = max(after_s, self._backoff_s(failures))
         self._move(Event.STOP)
 
