@@ -44,8 +44,9 @@ def every_transition_is_told(stage: Stage) -> None:
         told.setdefault(entry.execution_id, []).append(entry.event.removeprefix(f"{entry.type}_"))
     for execution in Execution.objects.all():
         outcomes = told.get(execution.pk, [])
-        if execution.state == "confirmed" and "read_back" in outcomes:
-            outcomes.remove("read_back")  # once, at any time afterwards
+        for at_any_time in ("read_back", "unsettled"):
+            if at_any_time in outcomes:
+                outcomes.remove(at_any_time)  # once
         assert outcomes in _TOLD[_STATE(str(execution.state))], f"of {execution} was told {outcomes}"
     for look in stage.looks:
         if look.word in _REFUSALS and look.alone:
