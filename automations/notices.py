@@ -83,7 +83,7 @@ _ACTIONS: Final = (
     ),
     Notice(
         what="executed reduce_position", subject="{name}: reduce position", effect=Effect.RETURNS,
-        lead="{name} closed {quantity} USD of {position} on {account}; the rest stays protected.",
+        lead="{name} reduced {position} on {account} by {quantity} USD.{reopening}",
         waits=_WITH_NUMBERS,
     ),
     Notice(
@@ -232,11 +232,11 @@ _ACCOUNTS: Final = (
     ),
     Notice(
         what="protected_again", subject="protection is back", effect=Effect.RETURNS,
-        lead="{account} is protected again: positions and prices are being read.",
+        lead="{account} is protected again: {message}.",
         only_after=("unprotected",),
     ),
     Notice(
-        what="liquidated", subject="LIQUIDATED: {side} of {quantity} USD at {exitPrice}",
+        what="liquidated", subject="LIQUIDATED: a {side} of {quantity} USD at {exitPrice}",
         lead="{position} on {account} was liquidated at {exitPrice}. It is lost and cost {cost} sats of"
         " margin and fees.",
     ),

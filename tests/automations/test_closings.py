@@ -67,13 +67,13 @@ def test_13_a_liquidation_is_told_with_what_the_guard_did_what_it_missed_and_wha
     assert end.data["exitPrice"] == "89285.5"
     assert (end.data["marginLost"], end.data["addedSats"]) == (120_000, 20_000)
     assert (end.data["firstMargin"], end.data["guarded"]) == (100_000, True)
-    assert told()[-1] == "LIQUIDATED: buy of 1,000 USD at 89,285.5"
+    assert told()[-1] == "LIQUIDATED: a long of 1,000 USD at 89,285.5"
     first, *lines = Notification.objects.latest("id").text.split("\n")
     assert first == (
         f"Position {long.id} on your account “account 0” (paper) was liquidated at 89,285.5."
         " It is lost and cost 122,100 sats of margin and fees."
     )
-    assert any("added 20,000 sats in 1 top-up, the last at a price of 95,000.0" in it for it in lines)
+    assert any("added 20,000 sats in 1 top-up, the last at a price of 95000, at " in it for it in lines)
     assert any("the budget is used up" in it for it in lines)
     assert not KnownPosition.objects.exists()
 
