@@ -13,7 +13,7 @@ from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for, server_clock
 from accounts.models import Account
 from automations import journal, post_mortem, protection
-from automations.models import Execution, KnownPosition
+from automations.models import Execution, JournalEntry, KnownPosition
 from automations.reading import closing, closing_on_cross, plain
 from exchange.client import Client
 from exchange.config import Network
@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 _BACK: Final = timedelta(minutes=1)
 _GIVES_UP: Final = timedelta(days=1)
 _FIRST_WAIT: Final = timedelta(seconds=5)
+_STATE: Final = Execution.State
 _CLOSES: Final = (Execution.Does.CLOSE_POSITION, Execution.Does.REDUCE_POSITION)
 _SETS_A_STOP: Final = (Execution.Does.SET_STOPLOSS, Execution.Does.SET_TRAILING)
 _OURS: Final = "ours"
@@ -62,16 +63,14 @@ def explain(account_ids: Collection[int] | None = None) -> int:
 
 def _explain(account: Account, rows: list[KnownPosition]) -> int:
     _look_again(rows)
-    isolated = [row for row in rows if row.regime == Regime.ISOLATED]
-    cross = [row for row in rows if row.regime == Regime.CROSS]
     explained = 0
-    try:
-        client = client_for(account)
-        for row, end in [*_ends(isolated, client), *_ends_on_cross(cross, client)]:
-            explained += _record(row, account, end)
-    except (ExchangeError, SealBrokenError) as error:
-        extra = {"account": account.pk, "account_name": account.name, "error": str(error)}
-        logger.warning("closing not explained", extra=extra)
+    for regime, ends in _ENDS.items():
+        try:
+            for row, end in ends([row for row in rows if row.regime == regime], client_for(account)):
+                explained += _record(row, account, end)
+        except (ExchangeError, SealBrokenError) as error:
+            extra = {"account": account.pk, "account_name": account.name, "error": str(error)}
+            logger.warning("closing not explained", extra=extra)
     return explained
 
 
@@ -132,8 +131,7 @@ def _ends(rows: list[KnownPosition], client: Client) -> Iterator[tuple[KnownPosi
     for row in rows:
         trade = closed.get(row.position_id)  # type: ignore[call-overload]  # ids are texts there
         if trade is not None:
-            end = _of_ours(row) or _end_of(row, trade)
-            if end.event:  # else an action of ours is not settled yet
+            if (end := _end_beside_ours(row, trade)) is not None:
                 yield row, end
         elif row.position_id in running:
             _take_back(row)
@@ -150,9 +148,8 @@ def _ends_on_cross(rows: list[KnownPosition], client: Client) -> Iterator[tuple[
         if order is not None and (
             position is None or position.side != row.side or _flat_between(orders)
         ):
-            end = _of_ours(row) or _end_on_cross(row, order)
-            if end.event:
-                yield row, end
+            if not _is_open(row):
+                yield row, _end_on_cross(row, order)
         elif position is not None:
             _take_back(row)
         elif (given_up := _given_up(row)) is not None:
@@ -171,18 +168,30 @@ def _since(rows: Sequence[KnownPosition]) -> Span:
     return Span(since=min(row.seen_at for row in rows) + offset - _BACK)
 
 
-def _of_ours(row: KnownPosition) -> _End | None:
-    """Return that an action of ours ended it, or, without an event, that one may have; else None."""
+def _end_beside_ours(row: KnownPosition, trade: ClosedTrade) -> _End | None:
+    """Return what ended a trade; None while an action of ours is not settled that may have done so."""
+    end, ours = _end_of(row, trade), _newest_close(row)
+    if ours is None or ours.state not in {_STATE.CONFIRMED, *Execution.UNSETTLED}:
+        return end
+    if ours.state != _STATE.CONFIRMED:
+        return None
+    # A close that was only proven, by the trade being gone, may have come after a liquidation.
+    return end if end.event == journal.LIQUIDATED and not _was_answered(ours) else _End(event=_OURS)
+
+
+def _newest_close(row: KnownPosition) -> Execution | None:
     closes = Execution.objects.filter(
         account=row.account_id, position_id=row.position_id, does__in=_CLOSES,
         decided_at__gte=row.first_seen_at - _BACK,
     )  # fmt: skip
-    newest = closes.first()
-    if newest is None:
-        return None
-    if newest.state in Execution.UNSETTLED:
-        return _End(event="")
-    return _End(event=_OURS) if newest.state == Execution.State.CONFIRMED else None
+    return closes.first()
+
+
+def _was_answered(close: Execution) -> bool:
+    """Whether the exchange itself said that it closed; else it was proven by the trade being gone."""
+    return JournalEntry.objects.filter(
+        execution=close.pk, event__endswith=f"_{journal.EXECUTED}"
+    ).exists()
 
 
 def _end_of(row: KnownPosition, trade: ClosedTrade) -> _End:
@@ -220,12 +229,30 @@ def _end_on_cross(row: KnownPosition, order: CrossOrder) -> _End:
             message=f"it cost {row.margin:,} sats of margin",
             data=data | _cost(row, Sats(row.margin), row.margin),
         )
+    if _is_ours(row, order):
+        return _End(event=_OURS)
     said = f"by hand or by another program, at {plain(order.price)}"
     return _End(event=journal.CLOSED_ELSEWHERE, message=said, data=data)
 
 
 def _cost(row: KnownPosition, margin: Sats, cost: int) -> dict[str, int]:
     return {"marginLost": margin, "addedSats": post_mortem.added(row), "cost": cost}
+
+
+def _is_open(row: KnownPosition) -> bool:
+    """Whether an action of ours may have closed it, and is not settled yet."""
+    close = _newest_close(row)
+    return close is not None and close.state in Execution.UNSETTLED
+
+
+def _is_ours(row: KnownPosition, order: CrossOrder) -> bool:
+    """Whether an order came of an execution; only an order that closes all of it bears no label."""
+    close = _newest_close(row)
+    if close is None or close.state != _STATE.CONFIRMED:
+        return False
+    if order.client_id:
+        return order.client_id == close.client_id
+    return close.does == Execution.Does.CLOSE_POSITION
 
 
 def _numbers(trade: ClosedTrade) -> str:
@@ -263,3 +290,6 @@ def _given_up(row: KnownPosition) -> _End | None:
         return None
     said = "it runs no more, and the exchange does not show what ended it"
     return _End(event=journal.CLOSED_ELSEWHERE, message=said)
+
+
+_ENDS: Final = {Regime.ISOLATED: _ends, Regime.CROSS: _ends_on_cross}

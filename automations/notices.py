@@ -56,16 +56,20 @@ REPEATED: Final = timedelta(hours=1)
 _10_MIN: Final = timedelta(minutes=10)
 _WITH_NUMBERS: Final = timedelta(seconds=30)
 _LASTS: Final = timedelta(seconds=10)
+_PASSES: Final = timedelta(seconds=3)
+"""It is mostly over with the next look, and its owner knows within 5 s where it is not."""
 _OFF: Final = "{position} on {account} is not protected now: {message}."
 _IDLE: Final = "{name} did not act on {position} on {account}: {message}."
 _GUARD: Final = "margin_guard"
 _AGAIN: Final = ("fallback_activated",)
 
 
-def _refused(reason: str, says: str, effect: Effect = Effect.ENDS) -> Notice:
+def _refused(
+    reason: str, says: str, effect: Effect = Effect.ENDS, *, waits: timedelta = timedelta(0)
+) -> Notice:
     """Return the row for a guard that wanted to act and was refused by a gate."""
     return Notice(
-        what=f"held {reason}", of=_GUARD, effect=effect, joined=_10_MIN,
+        what=f"held {reason}", of=_GUARD, effect=effect, joined=_10_MIN, waits=waits,
         subject=f"{{name}}: not protected, {says}" if effect is Effect.ENDS else f"{{name}}: {says}",
         lead=_OFF if effect is Effect.ENDS else _IDLE,
     )  # fmt: skip
@@ -79,7 +83,7 @@ _ACTIONS: Final = (
     ),
     Notice(
         what="executed reduce_position", subject="{name}: reduce position", effect=Effect.RETURNS,
-        lead="{name} closed {quantity} USD of {position} on {account}; the rest stays protected.",
+        lead="{name} reduced {position} on {account} by {quantity} USD.{reopening}",
         waits=_WITH_NUMBERS,
     ),
     Notice(
@@ -154,20 +158,20 @@ _ACTIONS: Final = (
 _REFUSALS: Final = (
     _refused("budget_used_up", "the budget is used up"),
     _refused("balance", "the free balance is used up"),
-    _refused("balance_unknown", "the free balance is not known"),
+    _refused("balance_unknown", "the free balance is not known", waits=_PASSES),
     _refused("reserve", "the reserve would be touched"),
-    _refused("command_rate", "too many commands within a minute"),
-    _refused("rate", "too many requests within a second"),
+    _refused("command_rate", "too many commands within a minute", waits=_PASSES),
+    _refused("rate", "too many requests within a second", waits=_PASSES),
     _refused("leverage_1", "the leverage is 1 already"),
     _refused("halted", "a switch says halted"),
     _refused("reduce_only", "a switch says reduce only"),
     _refused("account_inactive", "the account is not active and verified"),
-    _refused("stale", "the data is too old"),
-    _refused("unsettled", "an earlier action is not settled"),
+    _refused("stale", "the data is too old", waits=_PASSES),
     _refused("not_accepted", "its cost was not accepted", Effect.WEAKENS),
     _refused("reductions", "reduced twice within a minute", Effect.WEAKENS),
     Notice(what="held too_little_left", lead="told as: closed, and not opened again"),
     Notice(what="held cooldown", lead="it goes on by itself within seconds"),
+    Notice(what="held unsettled", lead="told where it lasts: no answer for 30 s"),
     Notice(what="held too_small", lead="less than an order is worth"),
     Notice(what="held disabled", lead="its owner disabled it"),
     _refused("*", "{reason}"),
@@ -188,6 +192,7 @@ _AUTOMATIONS: Final = (
         lead="{name} acts on {position} on {account} again: {message}.",
     ),
     Notice(what="disarmed", lead="each of its three refusals was told", of="auto_entry"),
+    Notice(what="stop_ahead", lead="its owner set the stop; preview and journal say so", of=_GUARD),
     Notice(
         what="quarantined", subject="{name}: stopped on a position until you release it",
         effect=Effect.ENDS, lead=_OFF,
@@ -227,11 +232,11 @@ _ACCOUNTS: Final = (
     ),
     Notice(
         what="protected_again", subject="protection is back", effect=Effect.RETURNS,
-        lead="{account} is protected again: positions and prices are being read.",
+        lead="{account} is protected again: {message}.",
         only_after=("unprotected",),
     ),
     Notice(
-        what="liquidated", subject="LIQUIDATED: {side} of {quantity} USD at {exitPrice}",
+        what="liquidated", subject="LIQUIDATED: a {side} of {quantity} USD at {exitPrice}",
         lead="{position} on {account} was liquidated at {exitPrice}. It is lost and cost {cost} sats of"
         " margin and fees.",
     ),

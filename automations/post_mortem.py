@@ -9,6 +9,7 @@ from accounts.models import Installation
 from accounts.switch import Switch, strictest
 from automations import journal
 from automations.models import Execution, JournalEntry, KnownPosition, MarginGuard
+from automations.reading import plain
 from exchange.money import Sats
 
 _DID_LESS: Final = [
@@ -56,7 +57,10 @@ def _about(guard: MarginGuard, row: KnownPosition) -> Iterator[str]:
     if (switch := _switch(guard)) is not Switch.ACTIVE:
         yield f"A switch said {switch.label.split(':')[0].lower()}."
     yield from _what_it_did(guard, row)
-    yield from _what_it_missed(guard, row)
+    missed = list(_what_it_missed(guard, row))
+    yield from missed
+    if watch(guard) and not missed:
+        yield "Nothing stood in its way: its steps asked for no more, or the price went too fast."
 
 
 def _switch(guard: MarginGuard) -> Switch:
@@ -71,7 +75,7 @@ def _what_it_did(guard: MarginGuard, row: KnownPosition) -> Iterator[str]:
         last = topped_up[0]
         yield (
             f"“{guard.name}” added {sats:,} sats in {len(topped_up)} top-up{'s'[: len(topped_up) - 1]},"
-            f" the last at a price of {last.price:,.1f} and {last.decided_at:%H:%M:%S} UTC."
+            f" the last at a price of {plain(last.price)}, at {last.decided_at:%H:%M:%S} UTC."
         )
     elif watch(guard):
         yield f"“{guard.name}” added nothing."

@@ -91,6 +91,7 @@ def _stream_lives() -> bool:
 def look(now: datetime) -> None:
     """Tell what lasts, and what is over, that nobody tells on his own way."""
     _note_unsettled(now)
+    _note_accepted_keys(now)
     _note_what_is_over(now)
     if not _stream_lives():
         _look_again(now)
@@ -130,6 +131,17 @@ def _note_unsettled(now: datetime) -> None:
                 position_id=execution.position_id,
                 execution=execution,
             )
+
+
+def _note_accepted_keys(now: datetime) -> None:
+    """Tell that a suspended account acts again, where whoever had it verified did not."""
+    refused = Notification.objects.filter(ends=True, entry__event=journal.KEY_REFUSED)
+    for account in Account.objects.acting().filter(notifications__in=refused).distinct():
+        with transaction.atomic():
+            journal.lock_chain(account.pk)
+            if refused.filter(account=account).exists():
+                message = "the exchange accepts the key, and automations act again"
+                journal.record_about(account, journal.KEY_ACCEPTED, message=message, now=now)
 
 
 def _note_what_is_over(now: datetime) -> None:

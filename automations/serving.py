@@ -261,6 +261,7 @@ def _member(watched: Watched) -> Member:
     if not watched.looks_at_cross:
         return Member(
             account_id=watched.account_id,
+            name=watched.name,
             credentials=watched.credentials,
             read=watched.client.rest.positions,
         )

@@ -117,7 +117,9 @@ def _returns(entry: JournalEntry, notice: Notice) -> bool:
         ended = ended.filter(topic__in=[_topic(entry, what) for what in notice.only_after])
     else:
         ended = ended.filter(topic__startswith=_topic(entry, ""))
-    waits = ended.filter(state=_WAITING, attempts=0, next_attempt_at__gt=entry.timestamp)
+    if not ended:  # nearly always: one question, and no more
+        return False
+    waits = ended.all().filter(state=_WAITING, attempts=0, next_attempt_at__gt=entry.timestamp)
     waits.filter(count=0).delete()
     return ended.update(ends=False) > 0
 

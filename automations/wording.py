@@ -7,6 +7,8 @@ from typing import Any, Final
 from accounts.models import Account
 from automations.models import Execution, JournalEntry
 from automations.notices import Notice
+from exchange.formulas import Side
+from exchange.position import Regime
 
 _STOOD: Final = {
     "margin": "margin {} sats",
@@ -15,6 +17,7 @@ _STOOD: Final = {
     "takeprofit": "take profit at {}",
 }
 _FEES: Final = {"openingFee": "opening", "closingFee": "closing", "fundingFees": "funding"}
+_SIDES: Final = {Side.BUY.value: "long", Side.SELL.value: "short"}
 _BACK: Final = "Protection is back."
 
 
@@ -36,8 +39,9 @@ def text_of(entry: JournalEntry, account: Account, notice: Notice, *, back: bool
         f"{_BACK} {said}" if back else said,
         "" if "{message}" in notice.lead or "postMortem" in data else f"Why: {entry.message}.",
         _at_price(data),
+        _opened(data),
         _closed(data.get("after") or data),
-        _stood("Before", data),
+        _stood("Last seen" if "firstMargin" in data else "Before", data),
         _stood("After", data.get("after") or {}),
         *data.get("postMortem", ()),
         f"{entry.timestamp:%Y-%m-%d %H:%M:%S} UTC, journal entry {entry.pk}.",
@@ -59,6 +63,8 @@ class _Known(dict[str, str]):
                 "position": f"position {entry.position_id}" if entry.position_id else "the position",
                 "action": _action(entry),
                 "message": entry.message.rstrip("."),
+                "side": _SIDES.get(str(entry.data.get("side")), ""),
+                "reopening": _reopening(entry),
             }
         )
 
@@ -91,6 +97,25 @@ def _action(entry: JournalEntry) -> str:
 def _at_price(data: dict[str, Any]) -> str:
     price = data.get("price")
     return f"Price: {number_text(price)}." if price else ""
+
+
+def _opened(data: dict[str, Any]) -> str:
+    if data.get("action") != Execution.Does.OPEN_POSITION:
+        return ""
+    known = (
+        _SIDES.get(str(data.get("side")), ""),
+        f"{number_text(data['quantity'])} USD" if data.get("quantity") else "",
+        f"leverage {number_text(data['leverage'])}" if data.get("leverage") else "",
+    )
+    return f"Opened: {', '.join(filter(None, known))}."
+
+
+def _reopening(entry: JournalEntry) -> str:
+    """Return what reducing an isolated trade means; nothing on cross."""
+    execution = entry.execution
+    if execution is None or execution.regime != Regime.ISOLATED:
+        return ""
+    return " It was closed as a whole, and the rest is opened anew."
 
 
 def _closed(data: dict[str, Any]) -> str:

@@ -137,7 +137,7 @@ def pool_of(endpoints: Endpoints, keys: list[Credentials], log: Log, *, sockets:
     clients = clients_of(endpoints, keys, server_clock)
     open_positions(clients)
     for number, (credentials, rest) in enumerate(zip(keys, clients, strict=True)):
-        pool.follow(Member(account_id=number, credentials=credentials, read=rest.positions))
+        pool.follow(Member(account_id=number, name="", credentials=credentials, read=rest.positions))
     return pool
 
 

@@ -67,11 +67,11 @@ class Member:
     """One account to be kept fresh."""
 
     account_id: int
+    name: str
+    """What people call the account; for the log."""
     credentials: Credentials
     read: Callable[[], PositionsSnapshot]
     """Reads the positions by REST; raises ExchangeError."""
-    name: str = ""
-    """What people call the account; for the log."""
     topics: tuple[str, ...] = (ISOLATED_TRADES,)
     """What tells that they changed."""
 

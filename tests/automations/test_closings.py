@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import Account
-from automations import closings, known_positions, tasks
+from automations import closings, known_positions, reconciling, tasks
 from automations.known_positions import Reading
 from automations.models import (
     GuardStep,
@@ -24,7 +24,7 @@ from exchange.formulas import Side
 from exchange.money import Usd, UsdPerBtc
 from exchange.position import Position, Regime
 from exchange.simulator.running import Simulator
-from tests.automations.acting import events, look, move, open_cross, rest_until_ready
+from tests.automations.acting import CLOSE, events, look, move, open_cross, rest_until_ready
 from tests.automations.conftest import open_long
 
 pytestmark = pytest.mark.usefixtures("chain")
@@ -67,13 +67,13 @@ def test_13_a_liquidation_is_told_with_what_the_guard_did_what_it_missed_and_wha
     assert end.data["exitPrice"] == "89285.5"
     assert (end.data["marginLost"], end.data["addedSats"]) == (120_000, 20_000)
     assert (end.data["firstMargin"], end.data["guarded"]) == (100_000, True)
-    assert told()[-1] == "LIQUIDATED: buy of 1,000 USD at 89,285.5"
+    assert told()[-1] == "LIQUIDATED: a long of 1,000 USD at 89,285.5"
     first, *lines = Notification.objects.latest("id").text.split("\n")
     assert first == (
         f"Position {long.id} on your account “account 0” (paper) was liquidated at 89,285.5."
         " It is lost and cost 122,100 sats of margin and fees."
     )
-    assert any("added 20,000 sats in 1 top-up, the last at a price of 95,000.0" in it for it in lines)
+    assert any("added 20,000 sats in 1 top-up, the last at a price of 95000, at " in it for it in lines)
     assert any("the budget is used up" in it for it in lines)
     assert not KnownPosition.objects.exists()
 
@@ -267,3 +267,59 @@ def test_13_a_funding_payment_is_in_the_journal_and_not_told(
     assert told() == []
     known = KnownPosition.objects.get()
     assert (known.margin, known.first_margin) == (99_900, 100_000)
+
+
+def test_13_a_liquidation_before_an_unanswered_close_of_ours_is_a_liquidation(
+    venue: Simulator, client: Client, long: Position, guard: MarginGuard, account: Account
+) -> None:
+    GuardStep.objects.update(does=GuardStep.Does.CLOSE, amount_sats=None)
+    seen(client, account)
+    move(venue, 95_000)
+    venue.fault("status", status=504, path=CLOSE)
+    assert look(guard, long) == "unknown"
+    move(venue, 90_000)
+    seen(client, account)
+    assert closings.explain() == 0, "our close may have done it, and is not settled yet"
+    reconciling.settle_all()
+    KnownPosition.objects.update(look_at=timezone.now())
+
+    assert closings.explain() == 1
+
+    assert the_end().event == "liquidated"
+
+
+def test_13_a_cross_position_that_was_reduced_by_us_and_then_liquidated_is_a_liquidation(
+    venue: Simulator, client: Client, guard: MarginGuard, account: Account
+) -> None:
+    MarginGuard.objects.update(regime="cross")
+    GuardStep.objects.update(does=GuardStep.Does.REDUCE, amount_sats=None, reduce_percentage=10)
+    guard.refresh_from_db()
+    position = open_cross(client)
+    seen(client, account)
+    move(venue, 75_000)
+    assert look(guard, position) == "confirmed"
+    seen(client, account)
+    move(venue, 50_000)
+    seen(client, account)
+
+    assert closings.explain() == 1
+
+    assert the_end().event == "liquidated"
+
+
+def test_13_a_cross_position_that_a_guard_closed_is_told_once_with_its_exit(
+    venue: Simulator, client: Client, guard: MarginGuard, account: Account
+) -> None:
+    MarginGuard.objects.update(regime="cross")
+    GuardStep.objects.update(does=GuardStep.Does.CLOSE, amount_sats=None)
+    position = open_cross(client)
+    seen(client, account)
+    move(venue, 75_000)
+    assert look(guard, position) == "confirmed"
+    seen(client, account)
+
+    assert closings.explain() == 1
+
+    assert told() == ["guard: close position"]
+    assert "Closed: exit at 75,000, realised -333,333 sats before" in Notification.objects.get().text
+    assert "closed_elsewhere" not in events()

@@ -10,7 +10,7 @@ from pytest_django.fixtures import Settings
 
 from accounts.gateway import redis_client
 from accounts.models import Account
-from automations import delivering, journal, protection, tasks
+from automations import delivering, journal, protection, suspending, tasks
 from automations.models import (
     Execution,
     JournalEntry,
@@ -101,6 +101,20 @@ def test_13_protection_that_a_switch_ended_is_back_once_the_switch_is(
 
     assert events() == ["margin_guard_held", "margin_guard_protected_again"]
     assert told() == ["guard: not protected, a switch says halted", "guard: protection is back"]
+
+
+@pytest.mark.usefixtures("chain")
+def test_13_an_account_whose_key_is_accepted_again_is_told_so_once(account: Account) -> None:
+    suspending.suspend(account, "refused")
+    protection.look(timezone.now())
+    assert len(told()) == 1
+    account.mark_verified(timezone.now())
+
+    for _ in range(2):
+        protection.look(timezone.now())
+
+    assert events() == ["key_refused", "key_accepted"]
+    assert told()[1:] == ["the exchange accepts the key again"]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -101,7 +101,9 @@ def test_a_changed_threshold_is_taken_over_and_crossing_it_sends_a_message_witho
 def account_is(state: str, caplog: pytest.LogCaptureFixture) -> bool:
     """Whether an account's session ever reached that state."""
     moves = [each for each in caplog.records if each.getMessage() == "account session moved"]
-    return any(vars(move)["state"] == state for move in moves)
+    return any(
+        (vars(move)["state"], vars(move)["account_name"]) == (state, "account 0") for move in moves
+    )
 
 
 @pytest.mark.usefixtures("guard")

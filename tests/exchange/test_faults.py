@@ -213,7 +213,7 @@ def follow(venue: Simulator) -> Iterator[Follow]:
         pools.append(pool)
         for number, account in enumerate(venue.accounts):
             read = rest_of(venue, number).positions
-            pool.follow(Member(account_id=number, credentials=account.credentials, read=read))
+            pool.follow(Member(account_id=number, name="", credentials=account.credentials, read=read))
         wait_until(lambda: pool.counts().live == 2, what="both are live")
         return pool
 

@@ -105,7 +105,12 @@ def member(
 ) -> Member:
     credentials = venue.accounts[number].credentials
     rest = rest_of(endpoints_of(venue), credentials)
-    return Member(account_id=number, credentials=credentials, read=read or rest.positions)
+    return Member(
+        account_id=number,
+        name=f"account {number}",
+        credentials=credentials,
+        read=read or rest.positions,
+    )
 
 
 def buy(venue: Simulator, number: int) -> None:

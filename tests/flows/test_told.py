@@ -11,13 +11,20 @@ from accounts import services
 from accounts.gateway import client_for, redis_client
 from accounts.models import Account
 from automations import quarantine, tasks
-from automations.models import GuardStep, JournalEntry, MarginGuard, Notification, Quarantine
+from automations.models import (
+    GuardStep,
+    JournalEntry,
+    KnownPosition,
+    MarginGuard,
+    Notification,
+    Quarantine,
+)
 from exchange.config import Endpoints, Network
 from exchange.formulas import Side
 from exchange.money import Usd
 from exchange.position import Position
 from exchange.trade import NewTrade
-from tests.flows.processes import CELERY, Paper, paper_exchange, program
+from tests.flows.processes import CELERY, STREAM, Paper, paper_exchange, program
 from tests.mail import mail_server, silent_server
 from tests.waiting import wait_until
 
@@ -77,6 +84,37 @@ def test_the_guard_fires_and_a_mail_arrives(
     assert mail["Subject"] == "[hubdefisats] first: guard: add margin"
     assert position.id in mail.get_content()
     assert len(paper.effects(ADD_MARGIN)) == 1
+
+
+def test_13_a_liquidation_is_mailed_with_what_the_guard_did(
+    paper: Paper, position: Position, guard: MarginGuard
+) -> None:
+    """From the exchange's event through stream process and worker to the owner's inbox."""
+    MarginGuard.objects.update(budget_per_position_sats=20_000)
+    with (
+        mail_server() as inbox,
+        program(*STREAM, paper=paper),
+        program(*TWO_AT_A_TIME, paper=paper, EMAIL_URL=inbox.url, EMAIL_FROM="hub@example.com"),
+    ):
+        wait_until(KnownPosition.objects.running().exists, within_s=60, what="it is known")
+        paper.set_price(95_000)
+        wait_until(
+            lambda: KnownPosition.objects.get().margin == position.margin + 20_000,
+            within_s=60,
+            what="it is topped up",
+        )
+        paper.set_price(80_000)
+        wait_until(
+            lambda: any("LIQUIDATED" in mail["Subject"] for mail in inbox.mails),
+            within_s=30,
+            what="the owner is told",
+        )
+
+    [mail] = [mail for mail in inbox.mails if "LIQUIDATED" in mail["Subject"]]
+    assert mail["Subject"].startswith("[hubdefisats] first: LIQUIDATED: a long of 1,000 USD at 89,")
+    said = mail.get_content()
+    assert f"Position {position.id} on your account “first” (paper) was liquidated" in said
+    assert f"“{guard.name}” added 20,000 sats in 1 top-up" in said
 
 
 def test_while_a_mail_server_hangs_the_next_guard_fires(

@@ -43,9 +43,7 @@ def every_transition_is_told(stage: Stage) -> None:
     for entry in JournalEntry.objects.order_by("id"):
         told.setdefault(entry.execution_id, []).append(entry.event.removeprefix(f"{entry.type}_"))
     for execution in Execution.objects.all():
-        outcomes = told.get(execution.pk, [])
-        if execution.state == "confirmed" and "read_back" in outcomes:
-            outcomes.remove("read_back")  # once, at any time afterwards
+        outcomes = _in_turn(told.get(execution.pk, []))
         assert outcomes in _TOLD[_STATE(str(execution.state))], f"of {execution} was told {outcomes}"
     for look in stage.looks:
         if look.word in _REFUSALS and look.alone:
@@ -56,6 +54,14 @@ def every_transition_is_told(stage: Stage) -> None:
             fault = chronicle.verify(person.account)
             assert fault is None, fault
         stage.verified = entries
+
+
+def _in_turn(outcomes: list[str]) -> list[str]:
+    """Return them without what may come once at any time afterwards."""
+    for later in ("read_back", "unsettled"):
+        if later in outcomes:
+            outcomes.remove(later)
+    return outcomes
 
 
 def no_secret_is_told(stage: Stage) -> None:
