@@ -26,11 +26,10 @@ def guards_need(account: Account, positions: Collection[Position], now: datetime
     What is spent or may be spent counts as used. Guards that are disabled, are shadows or add no margin
     need nothing.
     """
-    guards = _that_add(account)
-    need = sum(_need(guard, positions, now) for guard in guards)
+    need = sum(_need(guard, positions, now) for guard in _that_add(account))
     if account.budget_per_day_sats is None:
         return Sats(need)
-    spent = _top_ups(guards).filter(decided_at__gt=now - BUDGET_DAY).sats()
+    spent = _top_ups(account).filter(decided_at__gt=now - BUDGET_DAY).sats()
     return Sats(min(need, max(0, account.budget_per_day_sats - spent)))
 
 
@@ -65,21 +64,20 @@ def _that_add(account: Account) -> list[MarginGuard]:
 
 def _need(guard: MarginGuard, positions: Iterable[Position], now: datetime) -> int:
     """Return what the guard may add to all of them, by its budgets and the exchange's own bound."""
-    spent = dict(
-        _top_ups([guard]).order_by().values_list("position_id").annotate(total=Sum("amount_sats"))
-    )
+    own = _top_ups(guard.account).filter(automation=guard)
+    spent = dict(own.order_by().values_list("position_id").annotate(total=Sum("amount_sats")))
     need = 0
     for position in positions:
         if position.regime == guard.regime and guard.rule(position.id).covers(position):
             budget = budgets.per_position(guard, position)
             left = position.largest_top_up if budget is None else budget - spent.get(position.id, 0)
             need += min(max(0, left), position.largest_top_up)
-    today = _top_ups([guard]).filter(decided_at__gt=now - BUDGET_DAY).sats()
     if guard.budget_per_day_sats is None:
         return need
+    today = own.filter(decided_at__gt=now - BUDGET_DAY).sats()
     return min(need, max(0, guard.budget_per_day_sats - today))
 
 
-def _top_ups(guards: Collection[MarginGuard]) -> ExecutionQuerySet:
+def _top_ups(account: Account) -> ExecutionQuerySet:
     spending = Execution.objects.spending().exclude(state=Execution.State.SHADOW)
-    return spending.filter(automation__in=guards, does=Execution.Does.ADD_MARGIN)
+    return spending.filter(account=account, does=Execution.Does.ADD_MARGIN)
