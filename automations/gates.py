@@ -259,14 +259,16 @@ def _concerns(act: Act, action: Command) -> bool:
 
 
 def _pause_s(request: Request, newest: Act) -> int:
+    refused = newest.state == Execution.State.REJECTED and newest.does in _STOPS
+    if isinstance(request.automation, MarginGuard) and newest.does in _STOPS:
+        # A guard's stop follows its position at once; only a refused one is not asked for again soon.
+        return _AFTER_REFUSAL_S if refused else 0
     pause_s: int = request.automation.cooldown_s
     step = getattr(request.action, "step", None)
     if step is not None and isinstance(request.automation, MarginGuard):
         own = next((each.cooldown_s for each in request.automation.ladder if each.pk == step), None)
         pause_s = own or pause_s
-    if newest.state == Execution.State.REJECTED and newest.does in _STOPS:
-        pause_s = max(pause_s, _AFTER_REFUSAL_S)
-    return pause_s
+    return max(pause_s, _AFTER_REFUSAL_S) if refused else pause_s
 
 
 def _is_worse(request: Request, newest: Act) -> bool:

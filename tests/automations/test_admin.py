@@ -19,7 +19,7 @@ from automations.models import (
     PositionThreshold,
 )
 from tests.automations.test_models import execution
-from tests.automations.typing_in import EXITS, GUARD, KINDS, TYPED, add, change, errors, text
+from tests.automations.typing_in import GUARD, KINDS, TYPED, add, change, errors, text
 
 LIST = "admin:automations_marginguard_changelist"
 
@@ -56,8 +56,9 @@ def test_an_automation_is_added_as_typed(browser: Browser, common: dict[str, str
     made = KINDS[kind].objects.get()
     assert (made.name, made.enabled, made.shadow, made.cooldown_s) == ("typed name", True, False, 10)
     assert "typed name" in text(browser.get(change(made, kind)))
-    stored = {name: value for name, value in TYPED[kind].items() if value and hasattr(made, name)}
-    assert KINDS[kind].objects.filter(**(stored | ({"on_exchange": True} if kind == EXITS else {})))
+    stored = {name: value for name, value in TYPED[kind].items() if hasattr(made, name)}
+    stored = {name: value == "on" or value for name, value in stored.items() if value}
+    assert KINDS[kind].objects.filter(**(stored))
 
 
 def test_a_guard_is_changed_as_typed(

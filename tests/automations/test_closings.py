@@ -74,7 +74,7 @@ def test_13_a_liquidation_is_told_with_what_the_guard_did_what_it_missed_and_wha
         " It is lost and cost 122,100 sats of margin and fees."
     )
     assert any("added 20,000 sats in 1 top-up, the last at a price of 95000, at " in it for it in lines)
-    assert any("the budget is used up" in it for it in lines)
+    assert any("the position's budget is used up" in it for it in lines)
     assert not KnownPosition.objects.exists()
 
 
@@ -104,6 +104,7 @@ def test_13_an_exit_executed_by_the_exchange_is_told_with_who_had_set_it(
     venue: Simulator, client: Client, long: Position, account: Account, *, price: int, event: str
 ) -> None:
     exits = TakeProfitStopLoss.objects.create(
+        enabled=True,
         account=account,
         name="exits",
         does="update_sl",
@@ -291,8 +292,10 @@ def test_13_a_liquidation_before_an_unanswered_close_of_ours_is_a_liquidation(
 def test_13_a_cross_position_that_was_reduced_by_us_and_then_liquidated_is_a_liquidation(
     venue: Simulator, client: Client, guard: MarginGuard, account: Account
 ) -> None:
-    MarginGuard.objects.update(regime="cross")
-    GuardStep.objects.update(does=GuardStep.Does.REDUCE, amount_sats=None, reduce_percentage=10)
+    MarginGuard.objects.update(regime="cross", metric="liquidation_distance")
+    GuardStep.objects.update(
+        does=GuardStep.Does.REDUCE, amount_sats=None, reduce_percentage=10, threshold_percent=12
+    )
     guard.refresh_from_db()
     position = open_cross(client)
     seen(client, account)

@@ -124,6 +124,7 @@ def test_of_two_rescues_that_wait_for_the_exchange_s_limit_the_nearer_to_liquida
         guard.steps.update(threshold_percent=40)
     move(venue, 90_950)
     client.snapshot(5)
+    client.balance()
     owner = hashlib.sha256(account.credentials().key.encode()).hexdigest()[:16]
     SharedLimiter(redis_client(), {Scope.PRIVATE: PRIVATE_RATE}).hold(Scope.PRIVATE, owner, after_s=2.5)
 

@@ -5,7 +5,7 @@ import pytest
 from accounts.models import Account
 from automations import executing
 from automations.executing import Facts
-from automations.models import Execution, GuardStep, MarginGuard, TakeProfitStopLoss
+from automations.models import Execution, GuardStep, JournalEntry, MarginGuard, TakeProfitStopLoss
 from automations.reading import read
 from automations.rules.actions import ReducePosition
 from exchange.client import Client
@@ -149,7 +149,8 @@ def test_reducing_where_that_leaves_the_margin_used_as_it_is_closes_nothing(
     MarginGuard.objects.update(metric="margin_used")
     move(venue, 80_000)
 
-    assert "leaves its margin used where it is" in look(reducer, long)
+    assert look(reducer, long) == "cannot_reduce"
+    assert "leaves its margin used where it is" in JournalEntry.objects.latest("id").message
     assert cross(client).quantity == 1000
 
 

@@ -58,7 +58,9 @@ def test_a_guard_may_need_what_its_budget_of_each_running_position_still_allows(
         ),
         pytest.param(
             lambda: MarginGuard.objects.update(
-                budget_per_position_sats=5_000_000, budget_per_day_sats=5_000_000
+                budget_per_position_sats=5_000_000,
+                budget_per_position_percent=None,
+                budget_per_day_sats=5_000_000,
             ),
             900_000,
             id="no more than leverage 1 takes",
@@ -88,7 +90,11 @@ def large(venue: Simulator, client: Client, guard: MarginGuard) -> int:
     """A long of 20,000 USD whose guard may need all that is free but the cost of `entry`."""
     client.open_trade(NewTrade(side=Side.BUY, leverage=Decimal(10), quantity=Usd(20_000)))
     need = venue.balance() - COST
-    budgets = {"budget_per_position_sats": need, "budget_per_day_sats": 20_000_000}
+    budgets = {
+        "budget_per_position_sats": need,
+        "budget_per_position_percent": None,
+        "budget_per_day_sats": 20_000_000,
+    }
     MarginGuard.objects.filter(pk=guard.pk).update(**budgets)
     return need
 

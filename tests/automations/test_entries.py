@@ -437,7 +437,7 @@ COST = 10_746
             lambda free, short: {"reserve_sats": free - COST + short}, "reserve", id="reserve"
         ),
         pytest.param(
-            lambda _, short: {"budget_per_day_sats": COST - short}, "budget_used_up", id="budget"
+            lambda _, short: {"entry_budget_per_day_sats": COST - short}, "budget_used_up", id="budget"
         ),
     ],
 )
@@ -460,7 +460,7 @@ def test_its_whole_cost_must_fit_the_accounts_bounds(
 
 
 def test_what_entries_cost_counts_towards_the_accounts_day(venue: Simulator, account: Account) -> None:
-    Account.objects.update(budget_per_day_sats=COST + 100)
+    Account.objects.update(entry_budget_per_day_sats=COST + 100)
     move(venue, 95_000)
 
     first, second = entry(account), entry(account, name="second")

@@ -77,7 +77,11 @@ ON_TRADES = [
 ]  # fmt: skip
 ON_CROSS = [
     pytest.param({"does": "add_fixed", "amount_sats": 20_000}, DEPOSIT, id="deposit"),
-    pytest.param({"does": "reduce_position", "reduce_percentage": 40}, CROSS_ORDER, id="reduce"),
+    pytest.param(
+        {"does": "reduce_position", "reduce_percentage": 40, "threshold_percent": 20},
+        CROSS_ORDER,
+        id="reduce",
+    ),
     pytest.param({"does": "close_position"}, CROSS_CLOSE, id="close"),
 ]
 
@@ -141,7 +145,8 @@ def test_a_write_on_the_cross_position_is_settled_by_what_the_exchange_shows(
     happened: int,
 ) -> None:
     before = open_cross(client)
-    mine = guarding(guard, "cross", **step)
+    guard.metric = "liquidation_distance"
+    mine = guarding(guard, "cross", **{"threshold_percent": 50, **step})
     had = effects(venue, path)
     move(venue, 80_000)
     venue.fault(**fault, path=path)

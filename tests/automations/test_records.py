@@ -50,6 +50,7 @@ def test_16_an_exits_record_has_position_profit_and_action(
     venue: Simulator, long: Position, account: Account
 ) -> None:
     exits = TakeProfitStopLoss.objects.create(
+        enabled=True,
         account=account,
         name="exits",
         does="close_tp",
@@ -68,7 +69,7 @@ def test_16_an_exits_record_has_position_profit_and_action(
 
 def test_16_an_entrys_record_has_trade_side_quantity_leverage_and_market(account: Account) -> None:
     entry = AutoEntry.objects.create(
-        account=account, name="entry", side="sell", quantity=100, leverage=Decimal("2.5")
+        enabled=True, account=account, name="entry", side="sell", quantity=100, leverage=Decimal("2.5")
     )
     answer = enter(entry)
 

@@ -61,6 +61,7 @@ def test_between_a_tick_and_its_order_nothing_is_asked_twice(
     rest_until_ready(guard)
     move(venue, 92_000)
     client.snapshot(5)  # as the stream process leaves it
+    client.balance()
 
     with redis.Redis.from_url(settings.REDIS_URL) as other, other.monitor() as commands:
         asked = UntilItLeaves(commands)

@@ -235,7 +235,7 @@ def test_a_suspended_account_is_verified_again_by_itself_every_5_minutes_and_act
     told = [each.subject for each in Notification.objects.order_by("id")]
     assert [each.partition(": ")[2] for each in told] == [
         "suspended, for the exchange refused the key",
-        "acts again, for the exchange accepts the key",
+        "the exchange accepts the key again",
     ]
     move(venue, 95_000)
     assert look(guard, long) == "confirmed"

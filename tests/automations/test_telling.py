@@ -81,6 +81,7 @@ def test_no_notification_holds_a_secret(
     credentials = account.credentials()
     venue.fault("status", status=400, path=ADD_MARGIN)
     look(guard, long)
+    rest_until_ready(guard)
     venue.fault("status", status=401, account=credentials.key, next=10)
     with pytest.raises(TransientError):
         look(guard, long)
