@@ -146,7 +146,9 @@ def test_what_happened_to_the_trade_happened_to_the_new_one(
     """Reduced twice: what its guards added and which steps acted is known under its third name."""
     reducer.cooldown_s = 1
     reducer.save()
-    adder = MarginGuard.objects.create(account=reducer.account, name="adder", cooldown_s=1)
+    adder = MarginGuard.objects.create(
+        account=reducer.account, name="adder", cooldown_s=1, enabled=True
+    )
     once = adder.steps.create(
         threshold_percent=30, does="add_fixed", amount_sats=1000, hysteresis_percent=5
     )
