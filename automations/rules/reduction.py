@@ -9,14 +9,15 @@ from automations.rules.actions import ClosePosition, Hold, ReducePosition
 from automations.rules.aftermath import Circumstances, foresee
 from automations.rules.cross_guards import IN_VAIN, may_reduce
 from automations.rules.metric import Metric
-from exchange.formulas import FEE_RATES
-from exchange.money import MAX_PRICE, Exact, Usd, UsdPerBtc
+from exchange.formulas import FEE_RATES, Side
+from exchange.money import MAX_PRICE, MIN_PRICE, Exact, Sats, Usd, UsdPerBtc, tick_above, tick_below
 from exchange.position import Position, Regime
 from exchange.trade import LARGEST_ORDER
 
 CANNOT_REDUCE: Final = "cannot_reduce"
-_SLIP: Final = Fraction(1, 1000)
-"""By this share the price may go on against the position, and it is still out of the danger."""
+_SLIP: Final = Fraction(1, 2000)
+"""By this share the price may be worse where the orders are filled, and again afterwards: the danger is
+over nevertheless. The spread is a part of it."""
 
 
 def reduction(
@@ -43,7 +44,7 @@ def reduction(
     danger = _Danger(position=position, price=price, metric=metric, threshold=threshold)
     quantity = _enough(danger, least)
     if quantity is None:
-        reason = f"{why}, but closing a part would not bring it back: too little is left"
+        reason = f"{why}, but closing a part would not bring it back, fees counted"
         return Hold(reason=reason, word=CANNOT_REDUCE, step=step)
     if quantity > least:
         why = f"{why}; closing {least:,} USD would not be enough"
@@ -60,26 +61,46 @@ class _Danger:
     threshold: Fraction
 
     def is_over(self, closed: Usd) -> bool:
-        """Whether it is after closing so much, also a little further on, whatever fees are paid."""
-        return all(self._is_over(closed, rate) for rate in (FEE_RATES[0], FEE_RATES[-1]))
+        """Whether it is after closing so much, here or at a worse price, whatever fees are paid."""
+        worse = _a_little_worse(self.position.side, self.price)
+        return all(
+            self._is_over(self._rest(closed, filled_at, rate))
+            for filled_at in (self.price, worse)
+            for rate in (FEE_RATES[0], FEE_RATES[-1])
+        )
 
-    def _is_over(self, closed: Usd, fee_rate: Exact) -> bool:
-        rest = self._rest(closed, fee_rate)
+    def _is_over(self, rest: Position | None) -> bool:
         if rest is None or not self._is_farther(rest):
             return False
-        value = self.metric.at(rest, Fraction(self.price) * (1 - rest.side.sign * _SLIP))
-        return not self.metric.has_reached(self.threshold, value)
+        later = _a_little_worse(rest.side, _a_little_worse(rest.side, self.price))
+        return not self.metric.has_reached(self.threshold, self.metric.at(rest, later))
 
-    def _rest(self, closed: Usd, fee_rate: Exact) -> Position | None:
+    def _rest(self, closed: Usd, filled_at: UsdPerBtc, fee_rate: Exact) -> Position | None:
         """Return the rest; None where the exchange would refuse it, or fresh sats would be needed."""
         action = ReducePosition(position_id=self.position.id, quantity=closed, why="")
-        at = Circumstances(price=self.price, fee_rate=fee_rate, position=self.position)
+        at = Circumstances(price=filled_at, fee_rate=fee_rate, position=self.position)
         after = foresee(action, at)
-        return None if after.refused or after.balance_change < 0 else after.position
+        if after.refused or after.position is None or after.balance_change < 0:
+            return None
+        return _with_a_hundredth_more_leverage(after.position)
 
     def _is_farther(self, rest: Position) -> bool:
         before, after = self.position.liquidation, rest.liquidation
         return rest.side.sign * (before - after) > 0 or before == after == MAX_PRICE
+
+
+def _with_a_hundredth_more_leverage(rest: Position) -> Position:
+    """Return the rest as it may be at the price that is truly met: its leverage is rounded up anew."""
+    if rest.regime is Regime.CROSS:
+        return rest
+    leverage = Fraction(rest.leverage)
+    kept = max(1, floor(rest.margin * leverage / (leverage + Fraction(1, 100))))
+    return rest.with_margin_added(Sats(kept - rest.margin))
+
+
+def _a_little_worse(side: Side, price: UsdPerBtc) -> UsdPerBtc:
+    worse = Fraction(price) * (1 - side.sign * _SLIP)
+    return max(tick_below(worse), MIN_PRICE) if side is Side.BUY else tick_above(worse)
 
 
 def _enough(danger: _Danger, least: int) -> Usd | None:

@@ -26,22 +26,29 @@ Effects = list[tuple[str, dict[str, Any]]]
 
 
 def guard(
-    story: Story, regime: str, *, shadow: bool = False, accepts: bool = True, **step: Any
+    story: Story,
+    regime: str,
+    *,
+    shadow: bool = False,
+    accepts: bool = True,
+    metric: str = "margin_used",
+    **step: Any,
 ) -> MarginGuard:
-    """Act when half of the margin is lost."""
+    """Act when half of the margin is lost, or where the step says."""
     made = MarginGuard(
         enabled=True,
         account=story.account,
         name="guard",
         shadow=shadow,
         regime=regime,
+        metric=metric,
         budget_per_position_sats=1_000_000,
         budget_per_day_sats=1_000_000,
         accepts_reopening=accepts and regime == Regime.ISOLATED,
     )
     made.full_clean()
     made.save()
-    GuardStep.objects.create(guard=made, threshold_percent=Decimal(50), **step)
+    GuardStep.objects.create(guard=made, **{"threshold_percent": Decimal(50), **step})
     return made
 
 
@@ -80,13 +87,20 @@ def guard(
             "isolated", {"does": "reduce_position", "reduce_percentage": 40},
             [
                 (CLOSE, {}),
-                # The leverage is what the 45,000 left after loss and fees allow.
-                (OPEN, {"type": "market", "side": "buy", "quantity": 600, "leverage": Decimal("13.7")}),
+                # The leverage is what the 46,000 left after loss and fees allow.
+                (
+                    OPEN,
+                    {"type": "market", "side": "buy", "quantity": 600, "leverage": Decimal("13.72")},
+                ),
             ],
             id="isolated: closes and opens the rest anew",
         ),
         pytest.param(
-            "cross", {"does": "reduce_position", "reduce_percentage": 40},
+            "cross",
+            {
+                "does": "reduce_position", "reduce_percentage": 40,
+                "metric": "liquidation_distance", "threshold_percent": 20,
+            },
             [(ORDER, {"type": "market", "side": "sell", "quantity": 400})],
             id="cross: orders the other way",
         ),

@@ -13,7 +13,7 @@ from exchange.position import Position
 from exchange.simulator.running import Simulator
 from hubdefisats.stack import programs
 from hubdefisats.stack.processes import Program
-from tests.automations.acting import ADD_MARGIN, effects, look, states
+from tests.automations.acting import ADD_MARGIN, effects, look, states, unanswered
 from tests.automations.conftest import account, client, guard, long, paper, venue
 from tests.exchange.places import endpoints_of
 from tests.waiting import wait_until
@@ -55,6 +55,7 @@ def unsettled(at: dict[str, str], venue: Simulator, long: Position, guard: Margi
     venue.set_price(95_000)
     venue.fault("lost_answer", path=ADD_MARGIN)
     look(guard, long)
+    unanswered()
     return Execution.objects.unsettled().get()
 
 

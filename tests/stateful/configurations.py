@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from accounts.models import Account
 from automations.models import AutoEntry, MarginGuard, TakeProfitStopLoss
 from automations.models.kinds import Kind
+from automations.rules.cross_guards import may_reduce
 from exchange.money import UsdPerBtc, tick_below
 
 REST_S: Final = 60
@@ -52,7 +53,7 @@ _RUNGS: Final = {
 
 
 @st.composite
-def _steps(draw: st.DrawFn, metric: str) -> tuple[Mapping[str, Any], ...]:
+def _steps(draw: st.DrawFn, metric: str, regime: str) -> tuple[Mapping[str, Any], ...]:
     thresholds, target, hysteresis = _RUNGS[metric]
     chosen = draw(st.lists(st.sampled_from(thresholds), min_size=1, max_size=3, unique=True))
     does: list[dict[str, Any]] = [
@@ -60,9 +61,10 @@ def _steps(draw: st.DrawFn, metric: str) -> tuple[Mapping[str, Any], ...]:
         {"does": "add_fixed", "amount_sats": 5_000},
         {"does": "add_fixed", "amount_sats": 30_000},
         {"does": "add_share", "share_percent": 25},
-        {"does": "reduce_position", "reduce_percentage": 40},
         {"does": "close_position"},
     ]
+    if may_reduce(regime, metric):
+        does.append({"does": "reduce_position", "reduce_percentage": 40})
     if target is not None:
         does.append({"does": "add_to_reach", "target_percent": target})
     return tuple(
@@ -78,15 +80,16 @@ def _steps(draw: st.DrawFn, metric: str) -> tuple[Mapping[str, Any], ...]:
 @st.composite
 def guards(draw: st.DrawFn) -> Configured:
     metric = draw(st.sampled_from(list(_RUNGS)))
+    regime = draw(st.sampled_from(["isolated", "isolated", "cross"]))
     fields = {
         "metric": metric,
-        "regime": draw(st.sampled_from(["isolated", "isolated", "cross"])),
+        "regime": regime,
         "budget_per_position_sats": draw(st.sampled_from([40_000, 70_000])),
         "budget_per_day_sats": draw(st.sampled_from([50_000, 200_000])),
         "accepts_reopening": draw(st.sampled_from([True, True, False])),
         "shadow": draw(st.sampled_from([False, False, False, True])),
     }
-    return Configured(kind=MarginGuard, fields=fields, steps=draw(_steps(metric)))
+    return Configured(kind=MarginGuard, fields=fields, steps=draw(_steps(metric, regime)))
 
 
 _EXITS: Final[tuple[dict[str, Any], ...]] = (

@@ -13,11 +13,12 @@ from automations.rules.actions import OpenPosition, ReducePosition
 from automations.rules.reopening import gave_back, gives_back, pays_for_itself, rest_of
 from exchange import formulas
 from exchange.formulas import Side
-from exchange.money import Sats, Usd, UsdPerBtc, nearest_tick
-from exchange.position import Position, PositionId
+from exchange.money import Sats, Usd, UsdPerBtc, nearest_tick, tick_above
+from exchange.position import Position, PositionId, Regime
 from exchange.trade import ClosedTrade, NewTrade
 from tests.automations.positions import positions, running
 
+trades = positions().filter(lambda position: position.regime is Regime.ISOLATED)
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
@@ -88,7 +89,7 @@ def test_exits_are_passed_again_where_they_fit(
     assert ("no longer fits" in why) is bool(said)
 
 
-@given(positions(), st.data())
+@given(trades, st.data())
 def test_the_rest_is_valid_and_costs_no_more_than_comes_back(
     position: Position, data: st.DataObject
 ) -> None:
@@ -107,7 +108,7 @@ def test_the_rest_is_valid_and_costs_no_more_than_comes_back(
     assert affordable or order.leverage == 100
 
 
-@given(positions(), st.data())
+@given(trades, st.data())
 def test_the_rest_is_paid_for_by_what_came_back_where_the_market_falls_a_little_meanwhile(
     position: Position, data: st.DataObject
 ) -> None:
@@ -115,12 +116,12 @@ def test_the_rest_is_paid_for_by_what_came_back_where_the_market_falls_a_little_
     order, _ = rest(position, closed, position.entry)
     assume(order.leverage < 100)
 
-    fallen = nearest_tick(Fraction(position.entry) * Fraction(9991, 10_000))
+    fallen = tick_above(Fraction(position.entry) * Fraction(9991, 10_000))
 
     assert order.cost_at(fallen) <= back(position, position.entry)
 
 
-@given(positions(), st.data())
+@given(trades, st.data())
 def test_what_came_back_is_in_the_rest_but_for_what_the_market_may_take_meanwhile(
     position: Position, data: st.DataObject
 ) -> None:
