@@ -138,6 +138,11 @@ _ACTIONS: Final = (
         lead="The exchange shows that {name} did this with {position} on {account}: {action}.",
     ),
     Notice(
+        what="reconciled closed", subject="{name}: {action}, as the exchange shows",
+        effect=Effect.RETURNS, waits=_WITH_NUMBERS,
+        lead="The exchange shows that {name} did this with {position} on {account}: {action}.",
+    ),
+    Notice(
         what="reconciled not_applied", subject="{name}: it did not happen: {action}",
         effect=Effect.RETURNS, only_after=("unsettled",),
         lead="The exchange shows that this did not happen to {position} on {account}: {action}.",

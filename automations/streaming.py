@@ -48,6 +48,8 @@ HEARTBEAT_TTL_S: Final = 5
 _BEAT_S: Final = 1.0
 _AT_ONCE: Final = 100
 """Accounts read in one round, so that no heartbeat is late however many there are to read."""
+_TOLD_AT_ONCE: Final = 50
+"""Accounts written about in one round, each of which may take a transaction of its own; likewise."""
 _FENCE_S: Final = 0.1
 """Between two looks at a fence that does not stand."""
 
@@ -99,7 +101,9 @@ class Streaming:
         try:
             while not self._stopping.is_set():
                 self._round()
-                self._stopping.wait(0 if self._unread else settings.STREAM_ROUND_MS / 1000)
+                self._stopping.wait(
+                    0 if self._unread or self._read else settings.STREAM_ROUND_MS / 1000
+                )
         finally:
             self.serving.stop()
             with suppress(OperationalError, InterfaceError):  # then the leases end by themselves
@@ -160,7 +164,7 @@ class Streaming:
         while readings:
             reading = readings.popleft()
             self._read[reading.account_id] = reading
-        at_once = list(self._read.values())[:_AT_ONCE]
+        at_once = list(self._read.values())[:_TOLD_AT_ONCE]
         if not at_once:
             return
         for account_id in known_positions.write_down(at_once):
@@ -172,9 +176,11 @@ class Streaming:
     def _write_down_protection(self) -> None:
         """Write whose positions nobody sees any more, or somebody again; likewise."""
         self._blind_since |= self.serving.blind_since()
-        if self._blind_since:
-            protection.write_down(self._blind_since, timezone.now())
-            self._blind_since = {}
+        at_once = dict(list(self._blind_since.items())[:_TOLD_AT_ONCE])
+        if at_once:
+            protection.write_down(at_once, timezone.now())
+        for account_id in at_once:
+            del self._blind_since[account_id]
 
     def _keep_leases(self) -> None:
         leases = self.leases

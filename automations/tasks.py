@@ -150,11 +150,15 @@ def explain_closings(account_id: int) -> str:
 @shared_task(ignore_result=True)
 def reconcile() -> str:
     """Settle executions whose answer never came."""
-    settled = len(reconciling.settle_all())
-    read_back = reading_back.read_back_overdue(timezone.now())
+    settled = reconciling.settle_all()
+    overdue = reading_back.read_back_overdue(timezone.now())
     closings.explain()
     protection.look(timezone.now())
-    return f"{settled} settled, {read_back} read back"
+    for execution in settled:
+        if execution.read_back_due:
+            with suppress(QueueError):  # what nobody reads back now is overdue soon
+                read_back.apply_async((execution.pk,))
+    return f"{len(settled)} settled, {overdue} read back"
 
 
 # A test of a connection makes several requests, each of which has its patience.

@@ -26,6 +26,7 @@ _ASKED: Final = "hubdefisats:delivery:asked"
 _FLAT: Final = "flat"
 _GUARD: Final = "margin_guard"
 _DOES: Final = Execution.Does
+_CLOSES: Final = frozenset({_DOES.CLOSE_POSITION, _DOES.REDUCE_POSITION})
 _WAITING: Final = Notification.State.WAITING
 
 
@@ -84,7 +85,8 @@ def what_of(entry: JournalEntry) -> str:
         case "closed_elsewhere" if not entry.data.get("guarded"):
             return f"{outcome} unguarded"
         case "reconciled":
-            return f"reconciled {entry.data.get('state')}"
+            closed = entry.data.get("action") in _CLOSES and entry.data.get("state") == "confirmed"
+            return "reconciled closed" if closed else f"reconciled {entry.data.get('state')}"
         case _:
             return outcome
 

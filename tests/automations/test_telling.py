@@ -11,7 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import Account
-from automations import delivering, journal, reconciling, suspending
+from automations import delivering, journal, reading_back, reconciling, suspending, tasks
 from automations.models import (
     AutoEntry,
     Automation,
@@ -29,6 +29,7 @@ from exchange.position import Position
 from exchange.simulator.running import Simulator
 from tests.automations.acting import (
     ADD_MARGIN,
+    CLOSE,
     ISOLATED,
     ask_keys_again,
     enter,
@@ -207,6 +208,21 @@ def test_what_reached_the_exchange_without_an_answer_is_told_once_it_is_proven(
     look(guard, long)
 
     assert told() == ["guard: add margin, as the exchange shows"]
+
+
+def test_13_a_close_that_is_proven_is_told_with_its_exit_too(
+    venue: Simulator, long: Position, guard: MarginGuard
+) -> None:
+    GuardStep.objects.update(does=GuardStep.Does.CLOSE, amount_sats=None)
+    move(venue, 95_000)
+    venue.fault("lost_answer", path=CLOSE)
+    assert look(guard, long) == "unknown"
+
+    tasks.reconcile()
+    reading_back.read_back(Execution.objects.get().pk)
+
+    assert told() == ["guard: close position, as the exchange shows"]
+    assert "Closed: exit at 95,000, realised -52,632 sats" in Notification.objects.get().text
 
 
 def test_what_nobody_can_tell_is_told(
