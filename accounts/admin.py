@@ -44,6 +44,7 @@ class AccountForm(CarefulForm):
         fields = [
             "owner", "name", "network", "is_active",
             "switch", "reserve_sats", "budget_per_day_sats", "commands_per_minute",
+            "guard_commands_per_minute",
         ]  # fmt: skip
 
     def clean(self) -> dict[str, Any]:
@@ -110,7 +111,15 @@ class AccountAdmin(CarefulAdmin):
         ),
         (
             "Limits",
-            {"fields": ["switch", "reserve_sats", "budget_per_day_sats", "commands_per_minute"]},
+            {
+                "fields": [
+                    "switch",
+                    "reserve_sats",
+                    "budget_per_day_sats",
+                    "commands_per_minute",
+                    "guard_commands_per_minute",
+                ]
+            },
         ),
         ("Connection", {"fields": ["verified_at", "fault", "created_at"]}),
     ]

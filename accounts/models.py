@@ -86,13 +86,19 @@ class Account(models.Model):
         "budget per 24 hours (sats)",
         null=True,
         blank=True,
-        help_text="All automations of the account together never spend more; empty: no such bound.",
+        help_text="All guards of the account together never spend more; empty: no such bound.",
     )
     commands_per_minute = models.PositiveIntegerField(
         "commands per minute",
         default=60,
         validators=[MinValueValidator(1)],
-        help_text="More actions than this within a minute are refused, whatever asks for them.",
+        help_text="Entries and exits send no more than this within a minute.",
+    )
+    guard_commands_per_minute = models.PositiveIntegerField(
+        "guards' commands per minute",
+        default=300,
+        validators=[MinValueValidator(1)],
+        help_text="All guards of the account together send no more than this within a minute.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -130,10 +130,16 @@ class MarginGuardAdmin(AutomationAdmin):
     fieldsets = [
         _WHO,
         _WHICH,
-        ("When", {"fields": ["metric", "cooldown_s"]}),
+        ("When", {"fields": ["metric", "cooldown_s", "backstop"]}),
         (
             "At most",
-            {"fields": ["budget_per_position_sats", "budget_per_day_sats", "accepts_reopening"]},
+            {
+                "fields": [
+                    ("budget_per_position_percent", "budget_per_position_sats"),
+                    ("budget_per_day_percent", "budget_per_day_sats"),
+                    "accepts_reopening",
+                ]
+            },
         ),
     ]
 

@@ -11,7 +11,7 @@ from accounts import services
 from accounts.gateway import client_for
 from accounts.models import Account, fingerprint
 from automations.models import GuardStep, MarginGuard
-from automations.rules.margin_guard import Metric
+from automations.rules.metric import Metric
 from exchange.auth import Credentials
 from exchange.client import Client
 from exchange.config import Network

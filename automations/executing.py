@@ -1,16 +1,18 @@
 """The one path on which anything is written to the exchange: intend, send once, settle."""
 
 import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any, Final
 
+from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts.gateway import redis_client
-from accounts.models import Account
 from automations import changes, gates, journal, resting
-from automations.gates import Refusal, Request
+from automations.gates import Choice, Refusal, Request
 from automations.intending import (
     Cause,
     Facts,
@@ -23,15 +25,17 @@ from automations.intending import (
     report_flat,
     report_of,
 )
-from automations.models import Automation, Execution
+from automations.models import Automation, Execution, JournalEntry
 from automations.models.compiled import insert, update
 from automations.performing import Done, perform
-from automations.reading import described
+from automations.reading import Seen, described, plain
 from automations.remembering import follow, remember_step
 from automations.rules.actions import (
     AddMargin,
     CancelOrder,
     Command,
+    Decision,
+    Hold,
     Notify,
     OpenPosition,
     ReducePosition,
@@ -48,7 +52,7 @@ from exchange.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from exchange.position import PositionId, Regime
+from exchange.position import Position, PositionId, Regime
 
 __all__ = ["Cause", "Facts", "Outcome", "carry_out", "hold", "new_label"]
 
@@ -72,11 +76,23 @@ class Outcome:
 
     word: str
     execution: Execution | None = None
+    action: Command | None = None
+    """What was sent; None where nothing was."""
+    position: Position | None = None
+    """As the exchange answered."""
+    refusals: tuple[Refusal, ...] = ()
+    """Why nothing was done."""
+
+    def answer(self) -> dict[str, Any]:
+        """Return the word, and the executions to be read back now: a reopening follows a close."""
+        last = self.execution
+        acted = [each for each in (last and last.follows, last) if each and each.read_back_due]
+        return {"status": self.word, "acted": [each.pk for each in acted]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Intent:
-    """A committed execution and the action it stands for, limited by budgets and reserve."""
+    """A committed execution and the action it stands for, limited by budgets and balance."""
 
     automation: Automation
     execution: Execution
@@ -84,26 +100,81 @@ class _Intent:
     facts: Facts
 
 
-def carry_out(automation: Automation, action: Command, facts: Facts, client: Client) -> Outcome:
-    """Pass the gates, commit the intent, send one request, settle by its answer.
+def carry_out(
+    automation: Automation,
+    wishes: Sequence[Decision | Command],
+    facts: Facts,
+    client: Client,
+    *,
+    not_seen: frozenset[int] = frozenset(),
+    retries: bool = False,
+    follows: bool = False,
+) -> Outcome:
+    """Of the wishes, in their order, carry out the first that may act, and all that only tell.
+
+    Passes the gates, commits the intent, sends one request, settles by its answer. The wishes are of
+    one automation, on one position or on none, and there is at least one. `not_seen` and `retries` are
+    as in `gates.Request`; `follows` says that the same look has acted already, so that its cooldown is
+    no news.
 
     Raises:
         TransientError: nothing happened at the exchange; the caller may decide and try again.
     """
-    balance = _balance_if_reserved(automation.account, action, client)
+    balance = _balance(automation, wishes, facts.seen, client)
+    if balance is not None:
+        facts = replace(facts, seen=replace(facts.seen, balance=balance))
     with transaction.atomic():
-        intent = _intend(automation, action, facts, balance)
-        if isinstance(intent, Refusal):
-            return Outcome(word=intent.reason)
+        choice = _choose(automation, wishes, facts, balance, not_seen=not_seen, retries=retries)
+        told = [_tell(automation, tell, facts) for tell in choice.tells]
+        for refused in choice.refusals:
+            if not (follows and refused.reason == gates.COOLDOWN):
+                hold(automation, refused, facts, _position_id(wishes))
+        if choice.action is None:
+            return _without_action(automation, choice, told, _position_id(wishes))
+        intent = _intend(automation, choice.action, facts)
         # Where nothing is sent nothing can be left open: both are committed at once.
-        if intent.automation.shadow:
+        if automation.shadow:
             return _settle(intent, Execution.State.SHADOW)
-        if isinstance(action, Notify):
-            return _settle(intent, Execution.State.CONFIRMED)
-    outcome = _send(intent, client)
-    if not isinstance(action, ReducePosition) or outcome.word != Execution.State.CONFIRMED:
-        return outcome
-    return _reopen(intent, action, client) if _is_isolated(facts) else outcome
+    sent = _send(intent, client)
+    if not isinstance(intent.action, ReducePosition) or sent.word != Execution.State.CONFIRMED:
+        return sent
+    return _reopen(intent, intent.action, client) if _is_isolated(facts) else sent
+
+
+def _choose(
+    automation: Automation,
+    wishes: Sequence[Decision | Command],
+    facts: Facts,
+    balance: Balance | None,
+    *,
+    not_seen: frozenset[int],
+    retries: bool,
+) -> Choice:
+    """Ask the gates; whoever comes after the account's lock is given back sees what was intended."""
+    first = next((wish for wish in wishes if not isinstance(wish, Hold)), None)
+    if first is None:
+        return Choice(refusals=tuple(gates.declined(wishes)))
+    request = Request.read(automation, first, facts.seen, balance, locking=True, not_seen=not_seen)
+    automation.shadow = request.condition.shadow  # it may have become one since it was found
+    return gates.choose(replace(request, retries=retries), wishes)
+
+
+def _position_id(wishes: Sequence[Decision | Command]) -> str:
+    return next((wish.position_id for wish in wishes if hasattr(wish, "position_id")), "")
+
+
+def _without_action(
+    automation: Automation, choice: Choice, told: Sequence[Outcome], position_id: str
+) -> Outcome:
+    """Return what came of wishes none of which acts; say when looking again is worth while."""
+    ends = [refused.until for refused in choice.refusals if refused.until is not None]
+    if ends:
+        changes.announce_cooldown(
+            redis_client(), automation.account_id, automation.pk, position_id or None, min(ends)
+        )
+    if told:
+        return replace(told[-1], refusals=choice.refusals)
+    return Outcome(word=choice.refusals[0].reason, refusals=choice.refusals)
 
 
 def hold(
@@ -115,35 +186,55 @@ def hold(
             automation,
             reason=refusal.reason,
             message=refusal.message,
-            data=facts.as_data() | ({"flat": True} if flat else {}),
+            data=facts.as_data() | _of_refusal(refusal) | ({"flat": True} if flat else {}),
             now=timezone.now(),
             position_id=position_id,
         )
+
+
+def _of_refusal(refusal: Refusal) -> dict[str, Any]:
+    return {} if refusal.missing is None else {"missing": refusal.missing}
 
 
 def _is_isolated(facts: Facts) -> bool:
     return facts.position is not None and facts.position.regime is Regime.ISOLATED
 
 
-def _balance_if_reserved(account: Account, action: Command, client: Client) -> Balance | None:
-    """Ask for the free balance where a reserve depends on it; else spare the call."""
-    if account.reserve_sats and isinstance(action, AddMargin | OpenPosition):
+def _balance(
+    automation: Automation, wishes: Iterable[Decision | Command], seen: Seen, client: Client
+) -> Balance | None:
+    """Return the free balance that bounds a top-up or keeps a reserve: as last read, or asked for anew.
+
+    Unknown is not none: without an answer a top-up is tried as wanted, for the exchange refuses what
+    is not there; a reserve's gate refuses it.
+    """
+    bounded = AddMargin | OpenPosition if automation.account.reserve_sats else AddMargin
+    if not any(isinstance(wish, bounded) for wish in wishes):
+        return None
+    oldest = timezone.now() - timedelta(seconds=settings.BALANCE_MAX_AGE_S)
+    if seen.balance is not None and seen.balance.at >= oldest:
+        return seen.balance
+    try:
         return client.balance()
-    return None
+    except KeyRefusedError:
+        raise
+    except ExchangeError as error:
+        account = automation.account
+        extra = {"account": account.pk, "account_name": account.name, "error": str(error)}
+        logger.warning("balance not read", extra=extra)
+        return None
 
 
-def _intend(
-    automation: Automation, action: Command, facts: Facts, balance: Balance | None
-) -> _Intent | Refusal:
-    """Pass the gates and write the execution down, in the caller's transaction."""
-    request = Request.read(automation, action, facts.seen, balance, locking=True)
-    automation.shadow = request.condition.shadow  # it may have become one since it was found
-    refused = gates.refusal(request)
-    if refused is not None:
-        hold(automation, refused, facts, request.position_id)
-        return refused
-    action = gates.limited(request)
-    execution = intent_of(request, action, facts)
+def _tell(automation: Automation, tell: Notify, facts: Facts) -> Outcome:
+    """Write down that a step told its owner; nothing is sent to the exchange."""
+    intent = _intend(automation, tell, facts)
+    state = Execution.State.SHADOW if automation.shadow else Execution.State.CONFIRMED
+    return _settle(intent, state)
+
+
+def _intend(automation: Automation, action: Command, facts: Facts) -> _Intent:
+    """Write the execution down, in the caller's transaction."""
+    execution = intent_of(automation, action, facts)
     insert([execution])
     return _Intent(automation=automation, execution=execution, action=action, facts=facts)
 
@@ -200,13 +291,36 @@ def _settle(
             resting.no_longer_rests(execution.automation_id, execution.position_id)
         outcome = journal.EXECUTED if state == Execution.State.CONFIRMED else state.value
         # The intent stood in the record before the request left; its entry need not delay that.
-        journal.append(
+        entries = [
             meant,
             entry_about(intent.automation, execution, outcome, message=_told(intent), now=now),
-        )
-    changes.announce(redis_client(), execution.account_id)
+        ]
+        if state == Execution.State.CONFIRMED and isinstance(intent.action, AddMargin):
+            entries += _limited(intent, intent.action, done, now)
+        journal.append(*entries)
+    position = done.position if done else None
+    changes.announce(redis_client(), execution.account_id, position=position)
     logger.info("execution settled", extra=_fields(intent) | {"state": state.value})
-    return Outcome(word=state.value, execution=execution)
+    return Outcome(word=state.value, execution=execution, action=intent.action, position=position)
+
+
+def _limited(
+    intent: _Intent, action: AddMargin, done: Done | None, now: datetime
+) -> list[JournalEntry]:
+    """Return the entry about a top-up that was made in part, for its owner has to know."""
+    if not action.missing:
+        return []
+    entry = entry_about(intent.automation, intent.execution, journal.LIMITED, message="", now=now)
+    position = done.position if done else None
+    entry.data |= {
+        "wanted": action.wanted,
+        "added": action.amount,
+        "missing": action.missing,
+        "liquidation": None if position is None else plain(position.liquidation),
+    }
+    dies = "" if position is None else f"; the position is liquidated at {plain(position.liquidation)}"
+    entry.message = f"{action.why}; {action.missing:,} sats are missing{dies}"[:500]
+    return [entry]
 
 
 def _told(intent: _Intent) -> str:

@@ -9,7 +9,6 @@ from typing import Any, Final
 from django.utils import timezone
 
 from automations import gates, journal
-from automations.gates import Request
 from automations.models import Automation, Execution, GuardStep, JournalEntry, MarginGuard
 from automations.models.execution import in_places
 from automations.reading import Seen, described, plain, told
@@ -56,16 +55,16 @@ class Facts:
         }
 
 
-def intent_of(request: Request, action: Command, facts: Facts) -> Execution:
+def intent_of(automation: Automation, action: Command, facts: Facts) -> Execution:
     """Return the execution that stands for an action which passed the gates; the caller saves it."""
     tick, seen = facts.cause.tick, facts.seen
-    automation, regime = request.automation, _regime(request, action, facts)
+    regime = _regime(automation, action, facts)
     return Execution(
         account_id=automation.account_id,
         automation_id=automation.pk,
         regime=regime,
         reopening_due=isinstance(action, ReducePosition) and regime is Regime.ISOLATED,
-        position_id=request.position_id,
+        position_id=getattr(action, "position_id", ""),
         origin=facts.cause.origin,
         tick_time_ms=tick.time_ms if tick else None,
         tick_price=tick.price if tick else None,
@@ -75,9 +74,12 @@ def intent_of(request: Request, action: Command, facts: Facts) -> Execution:
         positions_at=seen.positions.at if seen.positions else None,
         positions_source=seen.positions.source if seen.positions else "",
         before=facts.before,
-        decided_at=request.now,
+        decided_at=timezone.now(),
         **_of_action(action)
-        | {"amount_sats": gates.spending(request, action), "step": _step(automation, action)},
+        | {
+            "amount_sats": gates.spending(action, seen.quote.price),
+            "step": _step(automation, action),
+        },
     )
 
 
@@ -177,12 +179,12 @@ def new_label() -> str:
     return f"{_LABEL}{secrets.token_hex(12)}"
 
 
-def _regime(request: Request, action: Command, facts: Facts) -> Regime:
+def _regime(automation: Automation, action: Command, facts: Facts) -> Regime:
     if facts.position is not None:
         return facts.position.regime
     if isinstance(action, CancelOrder):
         return action.regime
-    return Regime(getattr(request.automation, "regime", Regime.ISOLATED))
+    return Regime(getattr(automation, "regime", Regime.ISOLATED))
 
 
 def _step(automation: Automation, action: Command) -> GuardStep | None:

@@ -10,6 +10,8 @@ from automations import telling
 from automations.models import Automation, Execution, JournalChain, JournalEntry
 from automations.models.compiled import Compiled, insert, update
 
+LIMITED: Final = "limited"
+"""A top-up was made in part: beside its own entry, what is missing."""
 INTENDED: Final = "intended"
 EXECUTED: Final = "executed"
 READ_BACK: Final = "read_back"

@@ -4,6 +4,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Final
 
 from automations.crossing import Crossing, Departures, TickCell
@@ -11,30 +14,38 @@ from automations.triggers import Trigger
 from exchange.admission import Admission
 from exchange.config import PRIVATE_TIMEOUTS, Endpoints, Network
 from exchange.errors import ExchangeError
-from exchange.events import PriceTick, StreamEvent, TickerUpdate
+from exchange.events import IndexTick, PriceTick, StreamEvent, TickerUpdate
 from exchange.live import LiveView
 from exchange.market import Quote, Source
+from exchange.money import UsdPerBtc
 from exchange.protocol import State
 from exchange.rest import RestClient
 from exchange.serverclock import ServerClock
 from exchange.session import StreamSession
+from exchange.spikes import Beliefs
+from exchange.topics import INDEX, LAST_PRICE, TICKER
 
 logger = logging.getLogger(__name__)
 
-TOPICS: Final = ["futures/inverse/btc_usd/lastPrice", "futures/inverse/btc_usd/ticker"]
+TOPICS: Final = (LAST_PRICE, TICKER, INDEX)
 """The ticker repeats the last price, so that a price that stands still stays known."""
 
-_LATE_MS: Final = 15_000
-"""A price may come this late, after newer ones; by more, and the newer one's stamp was wrong."""
+_REST: Final = "REST"
+_NAP_S: Final = 0.5
+"""Threads look this often whether they are to stop."""
 
 
 class Market:
     """Weighs every price of one network, from the stream or, where that is silent, from REST.
 
+    Only believed prices get any further (`exchange.spikes`): neither the live view nor a trigger sees
+    another. Where one is in doubt, REST is asked at once, by a thread of its own.
+
     Args:
         admission: asked before the socket is dialled.
         fire: sends a crossed trigger on its way; it may take its time, and prices go on meanwhile.
         silence_s: without a price for this long the stream counts as silent.
+        spike_percent: a tick further than this from the one before is believed when confirmed.
     """
 
     def __init__(
@@ -48,18 +59,20 @@ class Market:
         admission: Admission,
         fire: Callable[[Trigger, Quote], None],
         silence_s: float,
+        spike_percent: Decimal,
     ) -> None:
         self.network = network
         self._departures = Departures()
         self._fire = fire
-        self.crossing = Crossing(self._departures.put)
+        self._cell = TickCell()
+        self.crossing = Crossing(self._departures.put, wake=self._cell.wake)
         self._rest = rest
         self._live = live
         self._silence_s = silence_s
-        self._cell = TickCell()
-        self._newest_ms = 0
-        self.newest: Quote | None = None
-        """The newest price, of whatever age."""
+        self._beliefs = Beliefs(percent=spike_percent, compares_s=silence_s)
+        self._hearing = threading.Lock()
+        """The socket's thread and those that ask REST hear prices."""
+        self._in_doubt = threading.Event()
         self._priced_at = time.monotonic()
         self._silent = False
         self._polling = threading.Lock()
@@ -78,6 +91,7 @@ class Market:
         self._threads = [
             threading.Thread(target=self._look, name=f"triggers {network}", daemon=True),
             threading.Thread(target=self._send, name=f"departures {network}", daemon=True),
+            threading.Thread(target=self._ask, name=f"doubts {network}", daemon=True),
         ]
 
     def start(self) -> None:
@@ -90,6 +104,11 @@ class Market:
         self._session.stop()
         for thread in self._threads:
             thread.join(2)
+
+    @property
+    def newest(self) -> Quote | None:
+        """The newest believed price, of whatever age."""
+        return self._beliefs.newest
 
     @property
     def state(self) -> State:
@@ -105,55 +124,110 @@ class Market:
         if not self.is_silent or not self._polling.acquire(blocking=False):
             return
         try:
-            self._poll()
+            if not self._silent:
+                self._silent = True
+                logger.warning("fallback_activated", extra={"network": self.network, "what": "price"})
+            self._read()
         finally:
             self._polling.release()
 
-    def _poll(self) -> None:
-        if not self._silent:
-            self._silent = True
-            logger.warning("fallback_activated", extra={"network": self.network, "what": "price"})
+    def _read(self) -> None:
         try:
-            self._take(self._rest.quote())
+            quote = self._rest.quote()
         except ExchangeError as error:
             logger.warning("price not read", extra={"network": self.network, "error": str(error)})
+            return
+        index = None if quote.index is None else replace(quote, price=quote.index, index=None)
+        self._take(replace(quote, index=None), index, _REST)
 
     def _heard(self, event: StreamEvent) -> None:
         """Take a price from the socket's thread; the ticker's last price counts as much as a tick."""
         if isinstance(event, PriceTick):
-            price = event.price
-        elif isinstance(event, TickerUpdate) and event.last_price is not None:
-            price = event.last_price
-        else:
-            return
-        self._priced_at = time.monotonic()
-        if self._silent:
-            self._silent = False
-            logger.warning("stream_recovered", extra={"network": self.network, "what": "price"})
-        self._take(
-            Quote(price=price, at=event.received_at, time_ms=event.time_ms, source=Source.STREAM)
-        )
+            self._take_tick(event, event.price, None, LAST_PRICE)
+        elif isinstance(event, TickerUpdate):
+            self._take_tick(event, event.last_price, event.index, TICKER)
+        elif isinstance(event, IndexTick):
+            self._take_tick(event, None, event.index, INDEX)
 
-    def _take(self, quote: Quote) -> None:
-        # Frames may come twice or out of order; an older price says nothing new. One stamp from the
-        # future must not silence all that follow it.
-        if self._newest_ms - _LATE_MS < quote.time_ms < self._newest_ms:
-            return
-        self._newest_ms, self.newest = quote.time_ms, quote
-        self._cell.put(quote)
+    def _take_tick(
+        self,
+        event: PriceTick | TickerUpdate | IndexTick,
+        price: UsdPerBtc | None,
+        index: UsdPerBtc | None,
+        topic: str,
+    ) -> None:
+        def quote(value: UsdPerBtc | None) -> Quote | None:
+            if value is None:
+                return None
+            return Quote(price=value, at=event.received_at, time_ms=event.time_ms, source=Source.STREAM)
+
+        if price is not None:
+            self._priced_at = time.monotonic()
+            if self._silent:
+                self._silent = False
+                logger.warning("stream_recovered", extra={"network": self.network, "what": "price"})
+        self._take(quote(price), quote(index), topic)
+
+    def _take(self, price: Quote | None, index: Quote | None, voice: str) -> None:
+        with self._hearing:
+            doubts = self._beliefs.doubts
+            for believed in self._beliefs.hear(price, index, voice=voice):
+                self._cell.put(believed)
+            if self._beliefs.doubts > doubts:
+                self._in_doubt.set()
 
     def _look(self) -> None:
         while not self._stopping.is_set():
-            ticks = self._cell.take(timeout_s=0.5)
-            if ticks is None:
+            ticks = self._cell.take(timeout_s=min(_NAP_S, self.crossing.due_in_s()))
+            if ticks is not None:
+                # The price goes first: whoever is called by a trigger must find it.
+                self._live.put_price(self.network, ticks.newest)
+                self.crossing.look(ticks)
+            if self.crossing.due_in_s() <= 0:
+                self.crossing.look_again(self._newest_if_fresh())
+            self._pass_time()
+
+    def _newest_if_fresh(self) -> Quote | None:
+        newest = self.newest
+        aged_s = (datetime.now(UTC) - newest.at).total_seconds() if newest else self._silence_s
+        return newest if aged_s < self._silence_s else None
+
+    def _pass_time(self) -> None:
+        """Let go of prices that nothing confirmed, and tell of each."""
+        if self._beliefs.is_settled:
+            return
+        with self._hearing:
+            self._beliefs.pass_time(datetime.now(UTC))
+            dropped = list(self._beliefs.dropped)
+            self._beliefs.dropped.clear()
+        for each in dropped:
+            logger.warning(
+                "price not believed",
+                extra={
+                    "network": self.network,
+                    "what": each.what,
+                    "price": str(each.value.price),
+                    "believed": str(each.reference.price),
+                    "source": each.value.source,
+                },
+            )
+
+    def _ask(self) -> None:
+        """Ask REST once for each price in doubt, one after the other."""
+        while not self._stopping.is_set():
+            if not self._in_doubt.wait(_NAP_S):
                 continue
-            # The price goes first: whoever is called by a trigger must find it.
-            self._live.put_price(self.network, ticks.newest)
-            self.crossing.look(ticks)
+            self._in_doubt.clear()
+            try:
+                with self._polling:
+                    if not self._beliefs.is_settled:
+                        self._read()
+            except Exception:  # the thread's outermost loop: the next doubt may fare better
+                logger.exception("price in doubt not asked for")
 
     def _send(self) -> None:
         while not self._stopping.is_set():
-            departure = self._departures.take(timeout_s=0.5)
+            departure = self._departures.take(timeout_s=_NAP_S)
             if departure is not None:
                 self._fire(*departure)
 

@@ -275,7 +275,7 @@ class _Weighing:
             self.automation,
             action,
             replace(seen, quote=replace(seen.quote, price=price)),
-            self.sight.balance if self.automation.account.reserve_sats else None,
+            self.sight.balance,
         )
 
     def _obstacle(self, request: Request) -> str | None:
@@ -311,4 +311,6 @@ def _cut_from(wanted: Action, action: Action) -> Sats | None:
 
 def _left(request: Request, action: Action) -> Sats | None:
     left = gates.allowance(request)
-    return None if left is None else Sats(left - (gates.spending(request, action) or 0))
+    return (
+        None if left is None else Sats(left - (gates.spending(action, request.seen.quote.price) or 0))
+    )

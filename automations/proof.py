@@ -11,6 +11,8 @@ class Verdict(StrEnum):
     TOO_LATE = "came too late: the order was filled first"
     OPEN = "still open"
     """The request may yet arrive: its signature is still valid."""
+    NOT_SEEN = "not seen"
+    """Likewise, and the exchange shows everything as it was before."""
     CANNOT_BE_TOLD = "cannot be told"
     """Somebody else changed the position meanwhile."""
 
@@ -30,18 +32,25 @@ def of_presence(*, found: bool, may_arrive: bool, untouched: bool = True) -> Ver
 
 
 def of_added_margin(
-    *, amount: Sats, before: Sats, now: Sats, funding_paid: int, may_arrive: bool
+    *,
+    amount: Sats,
+    before: Sats,
+    now: Sats,
+    funding_paid: int,
+    may_arrive: bool,
+    added_since: int = 0,
 ) -> Verdict:
     """Judge a top-up of `amount` by the margin before it and now (API notes, section 8).
 
     `funding_paid` are the signed funding fees between the two, of which what was paid left the margin
-    (6.11). `may_arrive` says whether the request could still reach the exchange.
+    (6.11). `added_since` are the sats of our later top-ups that surely happened. `may_arrive` says
+    whether the request could still reach the exchange.
     """
-    unchanged = before - max(0, funding_paid)
+    unchanged = before - max(0, funding_paid) + added_since
     if now == unchanged + amount:
         return Verdict.HAPPENED
     if may_arrive:
-        return Verdict.OPEN
+        return Verdict.NOT_SEEN if now == unchanged else Verdict.OPEN
     return Verdict.DID_NOT if now == unchanged else Verdict.CANNOT_BE_TOLD
 
 
@@ -53,17 +62,20 @@ def of_deposit(
     funding_paid: int,
     transferred: bool,
     may_arrive: bool,
+    added_since: int = 0,
 ) -> Verdict:
     """Judge a deposit to the cross margin by the margin before it and now, then by the transfers.
 
     `now` is None where somebody traded meanwhile, so that the two do not compare; funding moves this
     margin either way (6.12). `transferred` says whether the exchange lists any transfer of the amount
     since a while before: none proves that nothing happened, one may be an earlier deposit of as much.
+    `added_since` as for `of_added_margin`.
     """
-    if now == before - funding_paid + amount:
+    unchanged = before - funding_paid + added_since
+    if now == unchanged + amount:
         return Verdict.HAPPENED
     if may_arrive:
-        return Verdict.OPEN
-    if now == before - funding_paid or not transferred:
+        return Verdict.NOT_SEEN if now == unchanged else Verdict.OPEN
+    if now == unchanged or not transferred:
         return Verdict.DID_NOT
     return Verdict.CANNOT_BE_TOLD

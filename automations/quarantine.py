@@ -33,20 +33,22 @@ _EXPECTED: Final = (
 """Ends that say something about the world, and nothing about the look."""
 
 
-def key(automation_id: int, position_id: PositionId | None) -> str:
+def key(automation_id: int, position_id: PositionId | None, *, closing: bool = False) -> str:
     """Return where Redis counts the looks that began since the last that ended."""
-    return f"hubdefisats:looks:{automation_id}:{position_id or ''}"
+    return f"hubdefisats:{'closing' if closing else 'looks'}:{automation_id}:{position_id or ''}"
 
 
 @contextmanager
-def counted(automation: Automation, position_id: PositionId | None) -> Iterator[bool]:
+def counted(
+    automation: Automation, position_id: PositionId | None, *, closing: bool = False
+) -> Iterator[bool]:
     """Count a look while it lasts; yield whether it may be carried out at all.
 
-    Only to be called under the position's lock: a message that comes twice is counted once. While
-    Redis is away nothing is counted and every look may be carried out.
+    Only to be called under the position's lock, or that for closing alone: a message that comes twice
+    is counted once. While Redis is away nothing is counted and every look may be carried out.
     """
     redis = redis_client()
-    reach, looks = _reach(redis), key(automation.pk, position_id)
+    reach, looks = _reach(redis), key(automation.pk, position_id, closing=closing)
     began = cast("int", reach.call(lambda: _begin(redis, looks)) or 0)
     poisoned = began > settings.TASK_DELIVERIES
     if poisoned:

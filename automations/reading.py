@@ -38,6 +38,7 @@ def read(
     *,
     not_before: datetime | None = None,
     ahead: View | None = None,
+    positions_max_age_s: float | None = None,  # noqa: ARG001
 ) -> Seen:
     """Read the price, and positions no older than their limit nor than `not_before`.
 

@@ -50,10 +50,13 @@ _SILENT: Final = "the close itself got no answer"
 _DIED: Final = "what was to open it ended in between"
 
 
-def settle(execution: Execution, client: Client, now: datetime) -> None:
+def settle(execution: Execution, client: Client, now: datetime) -> Verdict:
     """Look at the exchange and settle the execution, unless it is too early to tell.
 
     Only to be called under the position's lock: then no worker is about to settle it itself.
+
+    Returns:
+        what the exchange shows; the execution is settled unless that is `OPEN` or `NOT_SEEN`.
 
     Raises:
         ExchangeError: the exchange could not be read; the execution stays as it is.
@@ -66,7 +69,7 @@ def settle(execution: Execution, client: Client, now: datetime) -> None:
     verdict = _judge(execution, client, may_arrive=may_arrive)
     state = _STATE_BY.get(verdict)
     if state is None:
-        return
+        return verdict
     settled_at = timezone.now()
     execution.become(state, settled_at)
     if verdict is Verdict.TOO_LATE:
@@ -93,6 +96,7 @@ def settle(execution: Execution, client: Client, now: datetime) -> None:
             execution=execution,
         )
     logger.info("execution settled by proof", extra=_fields(execution) | {"state": state.value})
+    return verdict
 
 
 def _flat(execution: Execution) -> str:
@@ -118,6 +122,13 @@ def _give_up(closed: Execution) -> bool:
         )
     logger.error("left flat", extra=_fields(closed) | {"error": closed.error})
     return True
+
+
+def is_settled(execution: Execution, client: Client) -> bool:
+    """Settle what is open, if that can be told by now; return whether it is settled."""
+    if execution.state in Execution.UNSETTLED:
+        settle(execution, client, timezone.now())
+    return execution.state not in Execution.UNSETTLED
 
 
 def settle_all() -> list[Execution]:
@@ -233,6 +244,7 @@ def _judge_isolated(execution: Execution, client: Client, *, may_arrive: bool) -
             now=shown.margin,
             funding_paid=shown.funding_fees - execution.before["fundingFees"],
             may_arrive=may_arrive and shown.runs,
+            added_since=_added_since(execution),
         )
     return _judge_exit(execution, shown, may_arrive=may_arrive)
 
@@ -280,6 +292,7 @@ def _judge_cross(execution: Execution, client: Client, *, may_arrive: bool) -> V
             funding_paid=position.funding_fees - execution.before["fundingFees"] if position else 0,
             transferred=any(transfer.amount == execution.amount_sats for transfer in transfers),
             may_arrive=may_arrive,
+            added_since=_added_since(execution),
         )
     if execution.does == _DOES.CLOSE_POSITION:
         untouched = position is not None and _is_as_before(position, execution)
@@ -287,6 +300,18 @@ def _judge_cross(execution: Execution, client: Client, *, may_arrive: bool) -> V
     orders = chain(client.rest.cross.open_orders(), client.rest.cross.filled_orders(since))
     found = _labelled(execution, ((order.client_id, str(order.id)) for order in orders))
     return proof.of_presence(found=found, may_arrive=may_arrive)
+
+
+def _added_since(execution: Execution) -> int:
+    """Return the sats of later top-ups of the position that surely happened."""
+    later = Execution.objects.filter(
+        account_id=execution.account_id,
+        position_id=execution.position_id,
+        pk__gt=execution.pk,
+        does=_DOES.ADD_MARGIN,
+        state=Execution.State.CONFIRMED,
+    )
+    return later.sats()
 
 
 def _is_as_before(position: Position, execution: Execution) -> bool:

@@ -5,25 +5,22 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for, live_view
 from accounts.models import Account
-from automations import ending, executing, journal, planning, quarantine, reconciling, resting
-from automations.executing import Cause, Facts, Outcome
+from automations import ending, entry_orders, planning, quarantine, reconciling, resting
+from automations.executing import Cause
 from automations.locking import lock_name, position_lock
-from automations.models import AutoEntry, Automation, Execution, MarginGuard
+from automations.models import AutoEntry, Automation, Execution
 from automations.models.compiled import Compiled
 from automations.models.kinds import Kind, OnPosition, find_acting
 from automations.planning import Plan
-from automations.reading import Seen, plain, read, read_price
-from automations.reconciling import Standing
-from automations.remembering import forget_returned, memory_of, told_already
-from automations.rules.actions import CancelOrder, Hold
+from automations.position_look import BUSY, PositionLook
+from automations.reading import Seen, read, read_price
 from automations.suspending import suspend
-from exchange.client import Client
 from exchange.errors import ExchangeError, KeyRefusedError
 from exchange.live import View
 from exchange.position import PositionId, Regime
@@ -57,16 +54,29 @@ def act(automation_id: int, position_id: PositionId | None, cause: Cause) -> dic
         return _word("disabled, quarantined, or its account may not act")
     name = lock_name(automation.account_id, automation.pk, position_id)
     with position_lock(name) as mine:
-        if not mine:
-            return _word("another worker has it")
-        try:
-            with quarantine.counted(automation, position_id) as may_look:
-                if not may_look:
-                    return _word("quarantined")
-                return _look(automation, position_id, cause)
-        except KeyRefusedError as error:
-            suspend(automation.account, str(error))
-            raise
+        if mine:
+            return _look(automation, position_id, cause)
+    if isinstance(automation, AutoEntry):
+        return _word(BUSY)
+    # Whoever has it may wait for the exchange's answer to a top-up: closing need not wait with it.
+    with position_lock(f"{name} closing") as mine:
+        return _look(automation, position_id, cause, closing=True) if mine else _word(BUSY)
+
+
+def _look(
+    automation: Kind, position_id: PositionId | None, cause: Cause, *, closing: bool = False
+) -> dict[str, Any]:
+    try:
+        with quarantine.counted(automation, position_id, closing=closing) as may_look:
+            if not may_look:
+                return _word("quarantined")
+            if isinstance(automation, AutoEntry):
+                return _look_at_entry(automation, position_id, cause)
+            assert position_id is not None
+            return _look_at_position(automation, position_id, cause, closing=closing)
+    except KeyRefusedError as error:
+        suspend(automation.account, str(error))
+        raise
 
 
 def _find(automation_id: int, position_id: PositionId | None) -> Kind | None:
@@ -80,17 +90,24 @@ def _find(automation_id: int, position_id: PositionId | None) -> Kind | None:
     return find_acting(automation_id, position_id)
 
 
-def _look(automation: Kind, position_id: PositionId | None, cause: Cause) -> dict[str, Any]:
-    client = client_for(automation.account)
-    latest = latest_on(automation, position_id)
-    if latest and not _is_settled(latest, client):
+def _look_at_entry(entry: AutoEntry, order_id: PositionId | None, cause: Cause) -> dict[str, Any]:
+    client = client_for(entry.account)
+    latest = latest_on(entry, order_id)
+    if latest and not reconciling.is_settled(latest, client):
         return _word("an earlier action is not settled yet")
-    if isinstance(automation, AutoEntry):
-        if position_id is not None:
-            return _word(_take_back(automation, position_id, cause, client))
-        return _enter(automation, cause, client)
-    assert position_id is not None
-    return _answer(_act_on(automation, position_id, cause, client, latest))
+    if order_id is not None:
+        return _word(entry_orders.take_back(entry, order_id, cause, client))
+    return entry_orders.enter(entry, cause, client)
+
+
+def _look_at_position(
+    automation: OnPosition, position_id: PositionId, cause: Cause, *, closing: bool
+) -> dict[str, Any]:
+    client, latest = client_for(automation.account), latest_on(automation, position_id)
+    look = PositionLook(automation, position_id, cause, client, latest)
+    outcomes = look.close_if_due() if closing else look.carry_out()
+    acted = [each for outcome in outcomes for each in outcome.answer().get("acted", ())]
+    return _word(outcomes[-1].word) | {"acted": list(dict.fromkeys(acted))}
 
 
 def latest_on(automation: Automation, position_id: PositionId | None) -> Execution | None:
@@ -100,117 +117,8 @@ def latest_on(automation: Automation, position_id: PositionId | None) -> Executi
     return _LATEST_ON_POSITION.first(automation.account_id, position_id)
 
 
-def _is_settled(execution: Execution, client: Client) -> bool:
-    if execution.state in Execution.UNSETTLED:
-        reconciling.settle(execution, client, timezone.now())
-    return execution.state not in Execution.UNSETTLED
-
-
-def _act_on(
-    automation: OnPosition,
-    position_id: PositionId,
-    cause: Cause,
-    client: Client,
-    latest: Execution | None,
-) -> Outcome:
-    # Nothing is decided on positions from before our own last action on them.
-    not_before = latest.settled_at if latest else None
-    seen = read(client, Regime(automation.regime), not_before=not_before)
-    position = seen.position(position_id)
-    if position is None:
-        return Outcome(word="the position is gone")
-    rule = automation.rule(position_id)
-    if not rule.covers(position):
-        return Outcome(word="the position is none of its")
-    memory = memory_of(automation, position_id)
-    if isinstance(automation, MarginGuard) and memory.spent:
-        still = automation.rule(position_id).still_spent(position, seen.quote.price, memory)
-        forget_returned(automation, position, still)
-    decision = rule.decide(position, seen.quote.price, memory)
-    if isinstance(decision, Hold):
-        return Outcome(word=decision.reason)
-    if told_already(automation, decision):
-        return Outcome(word="its shadow wrote that down already")
-    facts = Facts(seen=seen, cause=cause, position=position)
-    return executing.carry_out(automation, decision, facts, client)
-
-
-def _enter(entry: AutoEntry, cause: Cause, client: Client) -> dict[str, Any]:
-    """Open the entry's trade if its price came; the answer is `pending`, `completed`, or a word."""
-    over = ending.end([entry])
-    if over:
-        return _word(over[entry.pk])
-    seen = read_price(client)
-    facts = Facts(seen=seen, cause=cause)
-    decision = entry.rule().decide(seen.quote.price, client_id=executing.new_label())
-    if isinstance(decision, Hold):
-        return pending(entry, seen, decision)
-    outcome = executing.carry_out(entry, decision, facts, client)
-    if outcome.word in {Execution.State.CONFIRMED, Execution.State.REJECTED}:
-        ending.end([entry])  # disarms it where this was the last time
-    if outcome.execution is None or outcome.word != Execution.State.CONFIRMED:
-        return _word(outcome.word)
-    return _answer(outcome) | {
-        "status": "completed",
-        "tradeId": outcome.execution.position_id,
-        "side": entry.side,
-        "quantity": outcome.execution.quantity,
-        "leverage": plain(entry.leverage),
-        "market": entry.market,
-    }
-
-
-def _take_back(entry: AutoEntry, order_id: PositionId, cause: Cause, client: Client) -> str:
-    """Cancel an order of the entry's whose time is over; one that no longer rests is written off."""
-    placed = resting.expired(timezone.now()).filter(automation=entry, position_id=order_id).first()
-    if placed is None:
-        return "no order whose time is over"
-    standing = reconciling.standing_of(placed, client)
-    facts = Facts(seen=read_price(client), cause=cause)
-    if standing is not Standing.RESTS:
-        return _write_off(entry, placed, standing, facts)
-    why = f"expired at {entry.expires_at:%Y-%m-%d %H:%M:%S} UTC while it rested"
-    cancel = CancelOrder(position_id=order_id, regime=Regime(placed.regime), why=why)
-    outcome = executing.carry_out(entry, cancel, facts, client)
-    if outcome.execution is None or _is_settled(outcome.execution, client):
-        return outcome.execution.state if outcome.execution else outcome.word
-    return outcome.word
-
-
-def _write_off(entry: AutoEntry, placed: Execution, standing: Standing, facts: Facts) -> str:
-    with transaction.atomic():
-        resting.no_longer_rests(entry.pk, placed.position_id)
-        journal.record(
-            entry,
-            f"{standing}_first",
-            message=f"expired, but its order was {standing} first",
-            data={**facts.as_data(), "executionId": placed.pk},
-            now=timezone.now(),
-            position_id=placed.position_id,
-            execution=placed,
-        )
-    return f"{standing} first"
-
-
-def pending(entry: AutoEntry, seen: Seen, held: Hold) -> dict[str, Any]:
-    """Return the answer of an entry whose price has not come."""
-    return {
-        "status": "pending",
-        "reason": held.reason,
-        "currentPrice": plain(seen.quote.price),
-        "triggerPrice": None if entry.trigger_price is None else plain(entry.trigger_price),
-    }
-
-
 def _word(word: str) -> dict[str, Any]:
     return {"status": word}
-
-
-def _answer(outcome: Outcome) -> dict[str, Any]:
-    """Return the word, and which executions are to be read back now: a reopening follows a close."""
-    last = outcome.execution
-    acted = [each for each in (last and last.follows, last) if each and each.read_back_due]
-    return _word(outcome.word) | {"acted": [each.pk for each in acted]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

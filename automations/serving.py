@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.conf import settings
+from django.utils import timezone
 
 from accounts.gateway import (
     admission,
@@ -19,6 +20,7 @@ from accounts.gateway import (
     stream_caps,
 )
 from automations import journal
+from automations.changes import CooldownEnds, Word
 from automations.leasing import Fence
 from automations.market import Market
 from automations.reading import read_all
@@ -127,11 +129,19 @@ class Serving:
             self._pools[watch.watched.network].unfollow(watch.watched.account_id)
             logger.info("no longer watching", extra={"account": watch.watched.account_id})
 
-    def reread(self, account_id: int) -> None:
-        """Read this account's positions now: they were just changed."""
-        known = self.known(account_id)
-        if known is not None:
-            self._pools[known.network].reread(account_id)
+    def heed(self, word: Word) -> None:
+        """Take over what a worker says of an account."""
+        watch = self._watches.get(word.account_id)
+        if watch is None:
+            return
+        network = watch.watched.network
+        if isinstance(word, CooldownEnds):
+            for_s = (word.until - timezone.now()).total_seconds()
+            self._markets[network].crossing.cool_down(word.automation_id, word.position_id, for_s)
+            return
+        if word.now is not None:
+            watch.adopt(word.now)
+        self._pools[network].reread(word.account_id)
 
     def calmest(self, accounts: Collection[int], count: int) -> list[int]:
         """Return those of the accounts that are the least at risk."""
@@ -196,6 +206,7 @@ class Serving:
             admission=admitted,
             fire=self._fire_for_own,
             silence_s=settings.DATA_MAX_AGE_S,
+            spike_percent=settings.SPIKE_PERCENT,
         )
         pool = SessionPool(
             endpoints,

@@ -74,7 +74,7 @@ class Streaming:
             threading.Thread(target=self._guard, name="fence", daemon=True),
             threading.Thread(
                 target=changes.listen,
-                args=(redis_client(), self.serving.reread, stopping),
+                args=(redis_client(), self.serving.heed, stopping),
                 name="changes",
                 daemon=True,
             ),

@@ -165,13 +165,16 @@ def tick_as_json(tick: Quote) -> dict[str, Any]:
         "at": tick.at.isoformat(),
         "time_ms": tick.time_ms,
         "source": tick.source,
+        "index": None if tick.index is None else str(tick.index),
     }
 
 
 def _quote(tick: dict[str, Any]) -> Quote:
+    index = tick.get("index")  # a message of an older version has none
     return Quote(
         price=UsdPerBtc(Decimal(tick["price"])),
         at=datetime.fromisoformat(tick["at"]),
         time_ms=tick["time_ms"],
         source=Source(tick["source"]),
+        index=None if index is None else UsdPerBtc(Decimal(index)),
     )

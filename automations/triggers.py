@@ -1,6 +1,6 @@
 """TriggerBook: which armed prices did this move reach? Pure, without Django."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -26,6 +26,9 @@ class Level:
     price: UsdPerBtc
     direction: Direction
 
+    def is_reached(self, price: UsdPerBtc) -> bool:
+        return price <= self.price if self.direction is Direction.FALLING else price >= self.price
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trigger:
@@ -37,6 +40,8 @@ class Trigger:
     """None for an entry, which has none yet."""
     urgent: bool = False
     """Whether it saves a position from liquidation, and must not wait behind anything else."""
+    by_index: bool = False
+    """Whether the index reaches it, too: so it is for guards, which go by the worse of both prices."""
     level: Level
 
 
@@ -49,36 +54,70 @@ class TriggerBook:
     def __init__(self) -> None:
         self._falling = _Levels(nearest=-1, is_reached=ge)
         self._rising = _Levels(nearest=0, is_reached=le)
+        self._falling_by_index = _Levels(nearest=-1, is_reached=ge)
+        self._rising_by_index = _Levels(nearest=0, is_reached=le)
         # What each account armed last; some may have fired since.
         self._of_account: dict[int, tuple[Trigger, ...]] = {}
 
     def __len__(self) -> int:
-        return self._falling.armed + self._rising.armed
+        by_index = self._falling_by_index.armed + self._rising_by_index.armed
+        return self._falling.armed + self._rising.armed + by_index
 
-    def arm(self, account_id: int, triggers: Iterable[Trigger]) -> None:
-        """Replace everything armed for one account; what stays as it was is not touched."""
+    def arm(
+        self, account_id: int, triggers: Iterable[Trigger], *, resting: Collection[Trigger] = ()
+    ) -> None:
+        """Replace everything armed for one account; what stays as it was is not touched.
+
+        What is `resting` is armed by `put_back` only.
+        """
         wanted = dict.fromkeys(triggers)
         for trigger in self._of_account.pop(account_id, ()):
             if trigger not in wanted:
                 self._levels(trigger).take_out(trigger)
         if wanted:
             self._of_account[account_id] = tuple(
-                [self._levels(trigger).put_in(trigger) for trigger in wanted]
+                [
+                    trigger if resting and trigger in resting else self._levels(trigger).put_in(trigger)
+                    for trigger in wanted
+                ]
             )
+
+    def wants(self, trigger: Trigger) -> bool:
+        """Whether it is among what its account armed last, fired or not."""
+        return trigger in self._of_account.get(trigger.account_id, ())
+
+    def put_back(self, trigger: Trigger) -> None:
+        """Arm one of those that its account armed last once more."""
+        self._levels(trigger).put_in(trigger)
 
     def disarm(self, account_id: int) -> None:
         self.arm(account_id, ())
 
-    def cross(self, lowest: UsdPerBtc, highest: UsdPerBtc) -> list[Trigger]:
+    def cross(
+        self,
+        lowest: UsdPerBtc,
+        highest: UsdPerBtc,
+        *,
+        lowest_of_both: UsdPerBtc | None = None,
+        highest_of_both: UsdPerBtc | None = None,
+    ) -> list[Trigger]:
         """Return the triggers that a move between these prices reached, and disarm them.
 
-        First those that wait for a fall, then those that wait for a rise, the nearest in front. Where
-        the price came from does not matter: a level that it stands beyond when armed is reached, too.
+        First those that wait for a fall, then those that wait for a rise, of each those that the index
+        reaches, too, behind the others, the nearest in front. Where the price came from does not
+        matter: a level that it stands beyond when armed is reached, too. `lowest_of_both` and
+        `highest_of_both` are of last price and index; where None, of the last price.
         """
-        return [*self._falling.pass_to(lowest), *self._rising.pass_to(highest)]
+        fired = self._falling.pass_to(lowest)
+        fired += self._falling_by_index.pass_to(lowest if lowest_of_both is None else lowest_of_both)
+        fired += self._rising.pass_to(highest)
+        fired += self._rising_by_index.pass_to(highest if highest_of_both is None else highest_of_both)
+        return fired
 
     def _levels(self, trigger: Trigger) -> "_Levels":
-        return self._falling if trigger.level.direction is Direction.FALLING else self._rising
+        if trigger.level.direction is Direction.FALLING:
+            return self._falling_by_index if trigger.by_index else self._falling
+        return self._rising_by_index if trigger.by_index else self._rising
 
 
 class _Levels:

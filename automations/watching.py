@@ -5,11 +5,14 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Final
 
+from automations.changes import Now
 from automations.crossing import Crossing
 from automations.planning import EntryPlan, Plan, PositionPlan
+from automations.rules.margin_guard import GuardConfig
 from automations.triggers import Level, Trigger
 from exchange.auth import Credentials
 from exchange.client import Client
@@ -56,29 +59,38 @@ class Watch:
         self._lock = threading.Lock()
         self._ended = False
         self._snapshot: PositionsSnapshot | None = None
-        self._triggers: tuple[Trigger, ...] | None = None
-        """Of these plans on these positions; None: not computed yet."""
         self._balance_due_s = float("-inf")
 
     def change(self, watched: Watched) -> None:
         """Take over new plans, and arm them on what is known."""
         with self._lock:
-            self.watched, self._triggers = watched, None
+            self.watched = watched
             self._arm()
 
     def take(self, snapshot: PositionsSnapshot) -> None:
-        """Take over a reading, or the confirmation of the last one.
-
-        Every one arms anew: what fired and led to nothing fires again if the price still stands there.
-        """
+        """Take over a reading, or the confirmation of the last one."""
         self._live.put_positions(self.watched.account_id, _isolated(snapshot))
         with self._lock:
             known = self._snapshot
             if known is None or known.at <= snapshot.at:
-                if known is None or known.positions != snapshot.positions:
-                    self._triggers = None
                 self._snapshot = snapshot
-                self._arm()
+                if known is None or known.positions != snapshot.positions:
+                    self._arm()
+
+    def adopt(self, now: Now) -> None:
+        """Take over one position as it is after an action of ours, ahead of the next reading.
+
+        Whatever was read before that action, also what arrives only now, is older.
+        """
+        with self._lock:
+            known = self._snapshot
+            if known is None or known.at >= now.at:
+                return
+            positions = {each.id: each for each in known.positions} | {now.position.id: now.position}
+            self._snapshot = PositionsSnapshot(
+                positions=tuple(positions.values()), at=datetime.now(UTC), source=known.source
+            )
+            self._arm()
 
     def wants_balance(self) -> bool:
         """Whether it is time to read the balance again; who is told so once is to do it.
@@ -124,10 +136,8 @@ class Watch:
     def _arm(self) -> None:
         if self._ended:
             return
-        if self._triggers is None:
-            positions = self._snapshot.positions if self._snapshot else ()
-            self._triggers = tuple(triggers(self.watched, positions))
-        self._crossing.arm(self.watched.account_id, self._triggers)
+        positions = self._snapshot.positions if self._snapshot else ()
+        self._crossing.arm(self.watched.account_id, triggers(self.watched, positions))
 
 
 def triggers(watched: Watched, positions: Iterable[Position]) -> Iterator[Trigger]:
@@ -148,6 +158,7 @@ def _trigger(watched: Watched, plan: Plan, position_id: PositionId | None, level
         automation_id=plan.automation_id,
         position_id=position_id,
         urgent=isinstance(plan, PositionPlan) and plan.urgent,
+        by_index=isinstance(plan.rule, GuardConfig),
         level=level,
     )
 

@@ -35,6 +35,7 @@ from benchmarks.timing import Unit, spread
 from exchange.auth import Credentials, rest_headers
 from exchange.formulas import Side
 from exchange.position import Position, PositionId
+from exchange.topics import LAST_PRICE
 from hubdefisats.stack.programs import STREAM, WORKER, urgent
 
 if TYPE_CHECKING:
@@ -53,7 +54,6 @@ QUEUE: Final = "automation-execute"
 FIRST_LEVEL: Final = Decimal(99500)
 STEP: Final = Decimal(5)
 CLOSE: Final = "/v3/futures/isolated/trade/close"
-TOPIC: Final = "futures/inverse/btc_usd/lastPrice"
 MOST_MS: Final = {"p50_ms": 6, "p99_ms": 20}
 MOST_TIMES_THE_FLOOR: Final = 5
 MOST_GROWTH_PERCENT: Final = 20
@@ -127,7 +127,7 @@ def arrivals(running: Platform, levels: Targets) -> dict[str, int]:
 def bare_loop(paper: Paper, keys: dict[PositionId, Credentials], levels: Targets) -> Iterator[None]:
     """Close each position as its price comes, with nothing in between."""
     socket = websocket.create_connection(f"{paper.endpoints.stream_url}/v1", timeout=5)
-    asked = {"jsonrpc": "2.0", "id": 1, "method": "subscribe", "params": {"topics": [TOPIC]}}
+    asked = {"jsonrpc": "2.0", "id": 1, "method": "subscribe", "params": {"topics": [LAST_PRICE]}}
     socket.send(json.dumps(asked))
     thread = threading.Thread(target=_react, args=(socket, paper, keys, levels), daemon=True)
     thread.start()

@@ -17,7 +17,8 @@ from random import Random
 from typing import Any, Final
 
 from automations.rules.actions import Hold
-from automations.rules.margin_guard import AddShare, GuardConfig, Metric, Step
+from automations.rules.margin_guard import AddShare, GuardConfig, Step
+from automations.rules.metric import Metric
 from automations.triggers import Direction, Level, Trigger, TriggerBook
 from benchmarks import report
 from benchmarks.report import Aim

@@ -109,6 +109,7 @@ class CrossPosition:
             filled_at=None,
             client_id=None,
             funding_fees=self.funding_fees,
+            entry_margin=self.running_margin or None,
         )
 
 

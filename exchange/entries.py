@@ -9,7 +9,7 @@ from exchange.account import Balance
 from exchange.formulas import Side
 from exchange.market import Quote, Source
 from exchange.money import Sats, UsdPerBtc
-from exchange.position import Position, PositionsSnapshot
+from exchange.position import CROSS, Position, PositionsSnapshot, Regime
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -22,7 +22,8 @@ def micros(at: datetime) -> int:
 
 
 def quote_text(quote: Quote) -> str:
-    return f"{micros(quote.at)} {quote.source} {quote.time_ms} {quote.price}"
+    index = "" if quote.index is None else f" {quote.index}"
+    return f"{micros(quote.at)} {quote.source} {quote.time_ms} {quote.price}{index}"
 
 
 def quote_of(text: str) -> Quote:
@@ -31,12 +32,13 @@ def quote_of(text: str) -> Quote:
     Raises:
         ValueError, ArithmeticError: another version of ours has written it, say.
     """
-    at, source, time_ms, price = text.split(" ")
+    at, source, time_ms, price, *index = text.split(" ")
     return Quote(
         price=UsdPerBtc(Decimal(price)),
-        at=_moment(int(at)),
+        at=moment(int(at)),
         time_ms=int(time_ms),
         source=Source(source),
+        index=UsdPerBtc(Decimal(index[0])) if index else None,
     )
 
 
@@ -51,11 +53,11 @@ def balance_of(text: str) -> Balance:
         ValueError: another version of ours has written it, say.
     """
     at, free = text.split(" ")
-    return Balance(free=Sats(int(free)), at=_moment(int(at)))
+    return Balance(free=Sats(int(free)), at=moment(int(at)))
 
 
 def positions_text(snapshot: PositionsSnapshot) -> str:
-    positions = [_fields(each) for each in snapshot.positions]
+    positions = [position_row(each) for each in snapshot.positions]
     listed = json.dumps(positions, separators=(",", ":"))
     return f"{micros(snapshot.at)} {snapshot.source} {micros(snapshot.fresh_at)} {listed}"
 
@@ -68,15 +70,15 @@ def positions_of(text: str) -> PositionsSnapshot:
     """
     at, source, fresh_at, listed = text.split(" ", 3)
     return PositionsSnapshot(
-        positions=tuple([_position(each) for each in json.loads(listed)]),
-        at=_moment(int(at)),
+        positions=tuple([position_of(each) for each in json.loads(listed)]),
+        at=moment(int(at)),
         source=Source(source),
-        confirmed_at=_moment(int(fresh_at)) if fresh_at != at else None,
+        confirmed_at=moment(int(fresh_at)) if fresh_at != at else None,
     )
 
 
-def _fields(position: Position) -> list[object]:
-    """Return the fields in the order in which `_position` takes them."""
+def position_row(position: Position) -> list[object]:
+    """Return the fields in the order in which `position_of` takes them."""
     return [
         position.id,
         position.side,
@@ -93,14 +95,15 @@ def _fields(position: Position) -> list[object]:
         _text(position.trailing),
         position.funding_fees,
         position.cashed_in,
+        position.entry_margin,
     ]
 
 
-def _position(row: list[Any]) -> Position:
-    """Return the position of a row by `_fields`; it was checked when the exchange sent it."""
+def position_of(row: list[Any]) -> Position:
+    """Return the position of a row by `position_row`; it was checked when the exchange sent it."""
     (
         trade_id, side, quantity, entry, margin, maintenance_margin, liquidation, leverage,
-        stoploss, takeprofit, filled_at, client_id, trailing, funding_fees, cashed_in,
+        stoploss, takeprofit, filled_at, client_id, trailing, funding_fees, cashed_in, entry_margin,
     ) = row  # fmt: skip
     return Position(
         id=trade_id,
@@ -113,11 +116,13 @@ def _position(row: list[Any]) -> Position:
         leverage=Decimal(leverage),
         stoploss=None if stoploss is None else UsdPerBtc(Decimal(stoploss)),
         takeprofit=None if takeprofit is None else UsdPerBtc(Decimal(takeprofit)),
-        filled_at=None if filled_at is None else _moment(filled_at),
+        filled_at=None if filled_at is None else moment(filled_at),
         client_id=client_id,
         trailing=None if trailing is None else Decimal(trailing),
         funding_fees=funding_fees,
         cashed_in=cashed_in,
+        entry_margin=entry_margin,
+        regime=Regime.CROSS if trade_id == CROSS else Regime.ISOLATED,
     )
 
 
@@ -125,5 +130,6 @@ def _text(number: Decimal | None) -> str | None:
     return None if number is None else str(number)
 
 
-def _moment(since_epoch: int) -> datetime:
+def moment(since_epoch: int) -> datetime:
+    """Return what `micros` was of."""
     return _EPOCH + since_epoch * _MICROSECOND

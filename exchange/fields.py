@@ -111,6 +111,11 @@ class Fields:
     def sats(self, name: str, *, least: int = 0) -> Sats:
         return Sats(self.integer(name, least=least, most=_MOST_SATS))
 
+    def sats_or_none(self, name: str) -> Sats | None:
+        """Return None for null, an absent field and 0: there is no such amount."""
+        value = self.values.get(name)
+        return None if value is None or _is_zero(value) else self.sats(name)
+
     def signed_sats(self, name: str) -> Sats:
         return Sats(self.integer(name, least=-_MOST_SATS, most=_MOST_SATS))
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
+from exchange.formulas import Side
 from exchange.money import Usd, UsdPerBtc
 
 
@@ -17,7 +18,7 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quote:
-    """The last price, with what is needed to judge its age."""
+    """The last price and the index, with what is needed to judge the price's age."""
 
     price: UsdPerBtc
     at: datetime
@@ -25,6 +26,17 @@ class Quote:
     time_ms: int
     """The exchange's own stamp."""
     source: Source
+    index: UsdPerBtc | None = None
+    """The exchange's index as last heard, a few seconds ago at most; None: not known."""
+
+    def worst_for(self, side: Side) -> UsdPerBtc:
+        """Return the worse of price and index for a position of that side, as far as both are known.
+
+        By which of the two the exchange liquidates has not been proven: `docs/exchange.md`.
+        """
+        if self.index is None:
+            return self.price
+        return min(self.price, self.index) if side is Side.BUY else max(self.price, self.index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

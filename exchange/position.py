@@ -56,7 +56,15 @@ class Position:
     """Signed total so far: positive was paid, out of the margin."""
     cashed_in: Sats = _NONE
     """Total taken out so far, from profit and from margin."""
+    entry_margin: Sats | None = None
+    """The margin at the fill (`entryMargin` on the wire, 3.6.2); None where the exchange does not say.
+    Of the cross position: what its size and leverage ask for at its entry (`runningMargin`, 3.7)."""
     regime: Regime = Regime.ISOLATED
+
+    @property
+    def first_margin(self) -> Sats:
+        """The margin of which budgets are shares; where the first is unknown, the present one."""
+        return self.margin if self.entry_margin is None else self.entry_margin
 
     def profit_at(self, price: Exact) -> Fraction:
         """Return the unrounded profit in sats; a loss is negative."""

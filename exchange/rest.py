@@ -23,6 +23,7 @@ from exchange.connections import Connections
 from exchange.cross import FundingFee
 from exchange.errors import TransientError
 from exchange.fields import Scalar, json_text, to_ms
+from exchange.instrument import path
 from exchange.market import Quote, Source, Ticker
 from exchange.money import Sats, UsdPerBtc
 from exchange.paging import LATEST, Span
@@ -114,10 +115,10 @@ class RestClient:
         self._transport.measure_clock()
 
     def ticker(self) -> Ticker:
-        return self._transport.get("/futures/ticker", wire.ticker, scope=Scope.PUBLIC)
+        return self._transport.get(path("ticker"), wire.ticker, scope=Scope.PUBLIC)
 
     def quote(self) -> Quote:
-        """Return the last price.
+        """Return the last price, with the index.
 
         Raises:
             TransientError: also where the exchange knows no price just now.
@@ -126,7 +127,13 @@ class RestClient:
         ticker = self.ticker()
         if ticker.last_price is None:
             raise TransientError("LN Markets gives no price at the moment")
-        return Quote(price=ticker.last_price, at=at, time_ms=to_ms(ticker.time), source=Source.REST)
+        return Quote(
+            price=ticker.last_price,
+            at=at,
+            time_ms=to_ms(ticker.time),
+            source=Source.REST,
+            index=ticker.index,
+        )
 
     # Account
 
@@ -142,18 +149,16 @@ class RestClient:
 
     def running_trades(self) -> tuple[Position, ...]:
         return self._transport.get(
-            "/futures/isolated/trades/running", wire.running_trades, scope=Scope.PRIVATE
+            path("isolated/trades/running"), wire.running_trades, scope=Scope.PRIVATE
         )
 
     def open_trades(self) -> tuple[OpenOrder, ...]:
-        return self._transport.get(
-            "/futures/isolated/trades/open", wire.open_trades, scope=Scope.PRIVATE
-        )
+        return self._transport.get(path("isolated/trades/open"), wire.open_trades, scope=Scope.PRIVATE)
 
     def closed_trades(self, span: Span = LATEST) -> tuple[ClosedTrade, ...]:
         """Return the trades closed in that time, newest first."""
         return self._transport.pages(
-            "/futures/isolated/trades/closed",
+            path("isolated/trades/closed"),
             wire.closed_trade,
             span,
             scope=Scope.PRIVATE,
@@ -163,7 +168,7 @@ class RestClient:
     def canceled_trades(self, span: Span = LATEST) -> tuple[CanceledTrade, ...]:
         """Return the trades canceled in that time, newest first."""
         return self._transport.pages(
-            "/futures/isolated/trades/canceled",
+            path("isolated/trades/canceled"),
             wire.canceled_trade,
             span,
             scope=Scope.PRIVATE,
@@ -175,7 +180,7 @@ class RestClient:
     ) -> tuple[FundingFee, ...]:
         """Return the funding of isolated trades in that time, newest first."""
         return self._transport.pages(
-            "/futures/isolated/funding-fees",
+            path("isolated/funding-fees"),
             wire_cross.funding_fee,
             span,
             scope=Scope.PRIVATE,
@@ -188,14 +193,14 @@ class RestClient:
     def open_trade(self, trade: NewTrade) -> Position | OpenOrder:
         """Return what runs (at market) or rests (at a limit)."""
         return self._transport.write(
-            "POST", "/futures/isolated/trade", wire.living_trade, body=wire.new_trade_body(trade)
+            "POST", path("isolated/trade"), wire.living_trade, body=wire.new_trade_body(trade)
         )
 
     def close(self, trade_id: PositionId) -> ClosedTrade:
         """Close the whole running trade at market."""
         return self._transport.write(
             "POST",
-            "/futures/isolated/trade/close",
+            path("isolated/trade/close"),
             wire.about(trade_id, wire.one(wire.closed_trade)),
             body=json_text({"id": trade_id}),
             protective=True,
@@ -205,7 +210,7 @@ class RestClient:
         """Take back a trade that does not run yet."""
         return self._transport.write(
             "POST",
-            "/futures/isolated/trade/cancel",
+            path("isolated/trade/cancel"),
             wire.about(trade_id, wire.one(wire.canceled_trade)),
             body=json_text({"id": trade_id}),
             protective=True,
@@ -214,7 +219,7 @@ class RestClient:
     def cancel_all(self) -> tuple[CanceledTrade, ...]:
         """Take back all trades that do not run yet."""
         return self._transport.write(
-            "POST", "/futures/isolated/trades/cancel-all", wire.canceled_trades, protective=True
+            "POST", path("isolated/trades/cancel-all"), wire.canceled_trades, protective=True
         )
 
     def add_margin(self, trade_id: PositionId, amount: Sats) -> Position:
@@ -248,7 +253,7 @@ class RestClient:
             raise ValueError(f"the amount must be positive, was {amount}")
         return self._transport.write(
             "POST",
-            f"/futures/isolated/trade/{call}",
+            path(f"isolated/trade/{call}"),
             wire.about(trade_id, wire.one(wire.position)),
             body=json_text({"id": trade_id, "amount": amount}),
             protective=protective,
@@ -257,15 +262,15 @@ class RestClient:
     def _set_exit(
         self, kind: str, trade_id: PositionId, value: Decimal | None, mode: StopMode | None
     ) -> Position | OpenOrder:
-        path = f"/futures/isolated/trade/{kind}"
+        exit_path = path(f"isolated/trade/{kind}")
         reader = wire.about(trade_id, wire.living_trade)
         if value is None:
             return self._transport.write(
-                "DELETE", path, reader, query={"id": trade_id}, protective=False
+                "DELETE", exit_path, reader, query={"id": trade_id}, protective=False
             )
         wanted: dict[str, Scalar] = {"id": trade_id, "value": value}
         if mode is not None:
             wanted["mode"] = mode
         return self._transport.write(
-            "PUT", path, reader, body=json_text(wanted), protective=kind == "stoploss"
+            "PUT", exit_path, reader, body=json_text(wanted), protective=kind == "stoploss"
         )

@@ -10,6 +10,7 @@ from exchange.cross import (
     Transfer,
 )
 from exchange.fields import json_text
+from exchange.instrument import path
 from exchange.money import Sats
 from exchange.paging import Span
 from exchange.ratelimit import Scope
@@ -30,15 +31,15 @@ class CrossRest:
         self._transport = transport
 
     def position(self) -> CrossPosition:
-        return self._transport.get("/futures/cross/position", _POSITION, scope=Scope.PRIVATE)
+        return self._transport.get(path("cross/position"), _POSITION, scope=Scope.PRIVATE)
 
     def open_orders(self) -> tuple[CrossOrder, ...]:
-        return self._transport.get("/futures/cross/orders/open", wire_cross.orders, scope=Scope.PRIVATE)
+        return self._transport.get(path("cross/orders/open"), wire_cross.orders, scope=Scope.PRIVATE)
 
     def filled_orders(self, span: Span) -> tuple[CrossOrder, ...]:
         """Return the orders filled in that time, newest first."""
         return self._transport.pages(
-            "/futures/cross/orders/filled",
+            path("cross/orders/filled"),
             wire_cross.order,
             span,
             scope=Scope.PRIVATE,
@@ -48,7 +49,7 @@ class CrossRest:
     def transfers(self, span: Span) -> tuple[Transfer, ...]:
         """Return what was moved in and out in that time, newest first."""
         return self._transport.pages(
-            "/futures/cross/transfers",
+            path("cross/transfers"),
             wire_cross.transfer,
             span,
             scope=Scope.PRIVATE,
@@ -58,7 +59,7 @@ class CrossRest:
     def funding_fees(self, span: Span) -> tuple[FundingFee, ...]:
         """Return the funding of the cross position in that time, newest first."""
         return self._transport.pages(
-            "/futures/cross/funding-fees",
+            path("cross/funding-fees"),
             wire_cross.funding_fee,
             span,
             scope=Scope.PRIVATE,
@@ -69,7 +70,7 @@ class CrossRest:
         """Send an order; each success acts again. `protective`: it cuts risk."""
         return self._transport.write(
             "POST",
-            "/futures/cross/order",
+            path("cross/order"),
             _ORDER,
             body=wire_cross.new_order_body(order),
             protective=protective,
@@ -78,7 +79,7 @@ class CrossRest:
     def cancel(self, order_id: CrossOrderId) -> CrossOrder:
         return self._transport.write(
             "POST",
-            "/futures/cross/order/cancel",
+            path("cross/order/cancel"),
             about(order_id, _ORDER),
             body=json_text({"id": order_id}),
             protective=True,
@@ -86,18 +87,18 @@ class CrossRest:
 
     def cancel_all(self) -> tuple[CrossOrder, ...]:
         return self._transport.write(
-            "POST", "/futures/cross/orders/cancel-all", wire_cross.orders, protective=True
+            "POST", path("cross/orders/cancel-all"), wire_cross.orders, protective=True
         )
 
     def close_position(self) -> CrossOrder:
         """Close the whole position at market."""
-        return self._transport.write("POST", "/futures/cross/position/close", _ORDER, protective=True)
+        return self._transport.write("POST", path("cross/position/close"), _ORDER, protective=True)
 
     def set_leverage(self, leverage: int) -> CrossPosition:
         if not 1 <= leverage <= 100:
             raise ValueError(f"leverage must be 1 to 100, was {leverage}")
         return self._transport.write(
-            "PUT", "/futures/cross/leverage", _POSITION, body=json_text({"leverage": leverage})
+            "PUT", path("cross/leverage"), _POSITION, body=json_text({"leverage": leverage})
         )
 
     def deposit(self, amount: Sats) -> CrossPosition:
@@ -113,7 +114,7 @@ class CrossRest:
             raise ValueError(f"the amount must be positive, was {amount}")
         return self._transport.write(
             "POST",
-            f"/futures/cross/{call}",
+            path(f"cross/{call}"),
             _POSITION,
             body=json_text({"amount": amount}),
             protective=protective,

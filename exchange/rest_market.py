@@ -1,6 +1,7 @@
 """The market data of REST v3: what everyone may see."""
 
 from exchange import wire_market
+from exchange.instrument import path
 from exchange.market import BestPrice, Candle, CandleRange, FundingSettlement, Leaderboard
 from exchange.paging import Span
 from exchange.ratelimit import Scope
@@ -16,7 +17,7 @@ class MarketRest:
     def candles(self, span: Span, *, each: CandleRange = CandleRange.MINUTE) -> tuple[Candle, ...]:
         """Return the candles of that time, newest first."""
         return self._transport.pages(
-            "/futures/candles",
+            path("candles"),
             wire_market.candle,
             span,
             scope=Scope.PUBLIC,
@@ -27,7 +28,7 @@ class MarketRest:
     def funding_settlements(self, span: Span) -> tuple[FundingSettlement, ...]:
         """Return the settlements of that time, newest first."""
         return self._transport.pages(
-            "/futures/funding-settlements",
+            path("funding-settlements"),
             wire_market.funding_settlement,
             span,
             scope=Scope.PUBLIC,
@@ -35,7 +36,7 @@ class MarketRest:
         )
 
     def leaderboard(self) -> Leaderboard:
-        return self._transport.get("/futures/leaderboard", wire_market.leaderboard, scope=Scope.PUBLIC)
+        return self._transport.get(path("leaderboard"), wire_market.leaderboard, scope=Scope.PUBLIC)
 
     def best_price(self) -> BestPrice:
         """Return the price of synthetic dollars."""

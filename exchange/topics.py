@@ -26,25 +26,25 @@ from exchange.events import (
 )
 from exchange.fields import Fields, from_ms
 from exchange.formulas import Side
+from exchange.instrument import topic
 from exchange.market import CandleRange
 from exchange.position import PositionId
 
-_MARKET: Final = "futures/inverse/btc_usd"
 ANNOUNCEMENTS: Final = "announcements"
-LAST_PRICE: Final = f"{_MARKET}/lastPrice"
-TICKER: Final = f"{_MARKET}/ticker"
-INDEX: Final = f"{_MARKET}/index"
-BUCKETS: Final = f"{_MARKET}/buckets"
-FUNDING: Final = f"{_MARKET}/funding"
-ISOLATED_TRADES: Final = f"{_MARKET}/isolated/trades"
-CROSS_ORDERS: Final = f"{_MARKET}/cross/orders"
-CROSS_POSITION: Final = f"{_MARKET}/cross/position"
+LAST_PRICE: Final = topic("lastPrice")
+TICKER: Final = topic("ticker")
+INDEX: Final = topic("index")
+BUCKETS: Final = topic("buckets")
+FUNDING: Final = topic("funding")
+ISOLATED_TRADES: Final = topic("isolated/trades")
+CROSS_ORDERS: Final = topic("cross/orders")
+CROSS_POSITION: Final = topic("cross/position")
 WALLET_DEPOSIT: Final = "wallet/deposit"
 WALLET_WITHDRAWAL: Final = "wallet/withdrawal"
 
 
 def candles_topic(each: CandleRange) -> str:
-    return f"{_MARKET}/ohlc/{each}"
+    return topic(f"ohlc/{each}")
 
 
 def event(params: Fields, received_at: datetime) -> StreamEvent:
@@ -53,10 +53,10 @@ def event(params: Fields, received_at: datetime) -> StreamEvent:
     Raises:
         OperatorNeededError: the topic is unknown, or a field is not as it should be.
     """
-    topic = params.text("topic")
-    read = _READERS.get(topic)
+    name = params.text("topic")
+    read = _READERS.get(name)
     if read is None:
-        raise params.fault("topic", f"is none we know: {topic[:60]!r}")
+        raise params.fault("topic", f"is none we know: {name[:60]!r}")
     return read(params.inner("data"), received_at)
 
 

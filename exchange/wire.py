@@ -128,6 +128,7 @@ def position(fields: Fields) -> Position:
         trailing=_trailing(fields),
         funding_fees=fields.signed_sats("sumFundingFees"),
         cashed_in=_cashed_in(fields),
+        entry_margin=fields.sats_or_none("entryMargin"),
     )
 
 

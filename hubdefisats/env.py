@@ -1,7 +1,9 @@
 """Typed reading of environment variables, with a sentence for whoever set one wrongly."""
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
@@ -38,6 +40,16 @@ class Environment:
         if not (raw.isascii() and raw.isdigit() and int(raw) >= least):
             raise ImproperlyConfigured(f"{name} must be a whole number from {least} on, was {raw!r}.")
         return int(raw)
+
+    def percent(self, name: str, *, default: str) -> Decimal:
+        """Return a share in percent, above 0 and below 100, with up to 4 places."""
+        raw = self.text(name, default=default)
+        number = Decimal(raw) if re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,4})?", raw) else Decimal(0)
+        if number == 0:
+            raise ImproperlyConfigured(
+                f"{name} must be a percentage above 0 and below 100, was {raw!r}."
+            )
+        return number
 
     def choice(self, name: str, choices: Collection[str], *, default: str) -> str:
         raw = self.text(name, default=default)

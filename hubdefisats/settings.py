@@ -115,6 +115,15 @@ PUBLIC_CALLS_PER_S = env.integer("PUBLIC_CALLS_PER_S", default=1, least=1)
 
 # Nothing is decided on data older than this, in seconds
 DATA_MAX_AGE_S = env.integer("DATA_MAX_AGE_S", default=5, least=1)
+TOP_UP_POSITIONS_MAX_AGE_S = env.integer("TOP_UP_POSITIONS_MAX_AGE_S", default=30, least=1)
+"""Positions alone, with a live price, where margin is added: only hands and we change a margin."""
+CLOSE_MAX_AGE_S = env.integer("CLOSE_MAX_AGE_S", default=10, least=1)
+"""Positions alone, where one is closed or reduced."""
+BALANCE_MAX_AGE_S = env.integer("BALANCE_MAX_AGE_S", default=60, least=1)
+"""The free balance, less what was spent since."""
+
+SPIKE_PERCENT = env.percent("SPIKE_PERCENT", default="2")
+"""A price further than this from the one before is believed only when something confirms it."""
 
 SWEEP_ACCOUNTS = env.integer("SWEEP_ACCOUNTS", default=50, least=1)
 """In one task of a sweep: each may have to be read from an exchange that takes half a second."""

@@ -34,9 +34,12 @@ class Automation(models.Model):
     )
     cooldown_s = models.PositiveIntegerField(
         "cooldown (seconds)",
-        default=10,
+        default=1,
         validators=[MinValueValidator(1)],
-        help_text="After acting, wait at least this long before acting on the same position again.",
+        help_text=(
+            "After acting, wait this long before acting on the same position again while the danger is"
+            " the same. At a worse price it acts at once, and closing never waits."
+        ),
     )
     created_at = models.DateTimeField(auto_now_add=True)
     changed_at = models.DateTimeField(auto_now=True)

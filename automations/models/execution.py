@@ -148,9 +148,10 @@ class Execution(models.Model):
         ]
         constraints = [
             models.UniqueConstraint(
-                fields=["automation", "position_id"],
-                condition=Q(state__in=["intended", "sent", "unknown"]),
-                name="one_unsettled_execution_per_automation_and_position",
+                # Of what got no answer there may be another: a gate says what cannot be done twice.
+                fields=["automation", "position_id", "does"],
+                condition=Q(state__in=["intended", "sent"]),
+                name="one_request_on_its_way_per_automation_position_and_action",
             ),
             models.CheckConstraint(
                 condition=(

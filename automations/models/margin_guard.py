@@ -23,12 +23,12 @@ from automations.rules.margin_guard import (
     AddToReach,
     Close,
     GuardConfig,
-    Metric,
     Reduce,
     Response,
     Step,
     Tell,
 )
+from automations.rules.metric import Metric
 from exchange.money import Sats
 from exchange.position import Regime
 
@@ -37,6 +37,9 @@ _METRICS: Final = [
     (Metric.LIQUIDATION_DISTANCE.value, "Liquidation distance: the way there as a share of the price"),
     (Metric.MARGIN_RATIO.value, "Margin ratio: the exchange's own, moves very late"),
 ]
+
+
+NO_BUDGET: Final = "Say what it may spend on one position: a share of the margin, or sats."
 
 
 def percent_field(
@@ -55,23 +58,59 @@ def percent_field(
     )
 
 
+def budget_field(label: str, *, help_text: str, default: Decimal | None = None) -> Any:
+    return models.DecimalField(
+        label,
+        max_digits=9,
+        decimal_places=2,
+        null=True,
+        blank=True,
+        default=default,
+        help_text=help_text,
+        validators=[MinValueValidator(Decimal("0.01"), "This must be more than 0 %%.")],
+    )
+
+
 class MarginGuard(PositionAutomation):
     """Keep the account's positions from liquidation."""
 
     KIND: ClassVar[str] = "margin_guard"
 
     metric = models.CharField(max_length=32, choices=_METRICS, default=Metric.MARGIN_USED.value)
+    budget_per_position_percent = budget_field(
+        "budget per position (%)",
+        default=Decimal(300),
+        help_text=(
+            "Of the position's first margin: all top-ups of one position together never pass this."
+        ),
+    )
     budget_per_position_sats = models.PositiveBigIntegerField(
         "budget per position (sats)",
-        default=100_000,
+        null=True,
+        blank=True,
         validators=[MinValueValidator(1)],
-        help_text="All top-ups of one position together never pass this.",
+        help_text="The same in sats; where both are given, the smaller one counts.",
+    )
+    budget_per_day_percent = budget_field(
+        "budget per position in 24 hours (%)",
+        help_text="Of the position's first margin; empty: no such bound.",
     )
     budget_per_day_sats = models.PositiveBigIntegerField(
         "budget per 24 hours (sats)",
-        default=200_000,
+        null=True,
+        blank=True,
         validators=[MinValueValidator(1)],
-        help_text="All top-ups by this guard within 24 hours together never pass this.",
+        help_text=(
+            "All top-ups by this guard within 24 hours together never pass this; empty: no such bound."
+        ),
+    )
+    backstop = models.BooleanField(
+        "leave a stop with the exchange",
+        default=True,
+        help_text=(
+            "Where the closing step acts, the exchange holds a stop loss, which works while nothing of"
+            " this installation does. Isolated trades only: the cross position knows no stop."
+        ),
     )
     accepts_reopening = models.BooleanField(
         "I accept the cost of reducing",
@@ -91,7 +130,20 @@ class MarginGuard(PositionAutomation):
             ),
             regime_is_known("guard_regime_is_known"),
             side_is_known("guard_side_is_known"),
+            models.CheckConstraint(
+                condition=Q(budget_per_position_percent__isnull=False)
+                | Q(budget_per_position_sats__isnull=False),
+                name="guard_has_a_budget_per_position",
+                violation_error_message=NO_BUDGET,
+            ),
         ]
+
+    def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
+        """Say at its field that a guard has no budget, unless one was typed wrong."""
+        budgets = {"budget_per_position_percent", "budget_per_position_sats"}
+        if not budgets & set(exclude or ()) and all(getattr(self, name) is None for name in budgets):
+            raise ValidationError({"budget_per_position_percent": NO_BUDGET})
+        super().validate_constraints(exclude)
 
     @classmethod
     def acting(cls) -> models.QuerySet[Self]:
@@ -133,6 +185,7 @@ class MarginGuard(PositionAutomation):
         return GuardConfig(
             metric=Metric(self.metric),
             steps=tuple(steps),
+            backstop=self.backstop,
             side=self.rule_side,
             positions=self.rule_positions,
         )

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from exchange.cross import NewCrossOrder
 from exchange.money import Sats, Usd, UsdPerBtc
-from exchange.position import PositionId, Regime
+from exchange.position import Position, PositionId, Regime
 from exchange.trade import NewTrade
 
 
@@ -37,9 +37,25 @@ class AddMargin(_OnPosition):
     does: ClassVar[str] = "add_margin"
 
     amount: Sats
+    wanted: Sats | None = None
+    """What the step asks for, where something bounds the amount to less; None: the amount."""
 
-    def limited_to(self, most: Sats) -> "AddMargin":
-        return replace(self, amount=Sats(min(self.amount, most)))
+    @property
+    def missing(self) -> Sats:
+        return Sats(0 if self.wanted is None else self.wanted - self.amount)
+
+    def limited_to(self, most: Sats, *, because: str) -> "AddMargin":
+        """Return it with at most that amount, and say in `why` what bounds it."""
+        if self.amount <= most:
+            return self
+        wanted = self.amount if self.wanted is None else self.wanted
+        why = f"{self.why}; {most:,} of {wanted:,} sats are added, for {because}"
+        return replace(self, amount=most, wanted=wanted, why=why)
+
+    def helps(self, position: Position) -> bool:
+        """Whether it moves liquidation by a tick; less than that is not worth an order."""
+        moved = position.with_margin_added(self.amount).liquidation - position.liquidation
+        return position.side.sign * moved < 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +139,9 @@ class Hold:
     """Do nothing, for a reason that can be shown to the owner."""
 
     reason: str
+    word: str | None = None
+    """Why a step that is reached cannot act, in one word for programs; None: there is nothing to do."""
+    step: int | None = None
 
 
 Decision = PositionAction | Hold

@@ -1,7 +1,6 @@
 """Margin Guard: keep a position from liquidation, by adding margin, reducing or closing it in time."""
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from fractions import Fraction
 from math import floor
 from typing import assert_never
@@ -13,40 +12,16 @@ from automations.rules.actions import (
     Hold,
     Notify,
     ReducePosition,
+    SetStopLoss,
 )
 from automations.rules.memory import NOTHING, Memory
+from automations.rules.metric import Metric
 from automations.rules.scope import Scope
 from automations.triggers import Direction, Level
+from exchange import formulas
 from exchange.formulas import Side
-from exchange.money import MAX_PRICE, Exact, Sats, Usd, UsdPerBtc, tick_above, tick_below
-from exchange.position import Position
-
-
-class Metric(StrEnum):
-    """How near liquidation is."""
-
-    MARGIN_RATIO = "margin_ratio"
-    """The exchange's own: maintenance margin over what is left. It moves when it is almost too late."""
-    MARGIN_USED = "margin_used"
-    """The loss as a share of the margin: 0 at entry, 1 at liquidation."""
-    LIQUIDATION_DISTANCE = "liquidation_distance"
-    """The way to liquidation as a share of the price: it shrinks to 0."""
-
-    @property
-    def shrinks(self) -> bool:
-        """Whether danger makes the metric smaller."""
-        return self is Metric.LIQUIDATION_DISTANCE
-
-    def at(self, position: Position, price: Exact) -> Fraction:
-        match self:
-            case Metric.MARGIN_RATIO:
-                return position.margin_ratio_at(price)
-            case Metric.MARGIN_USED:
-                return position.margin_used_at(price)
-            case Metric.LIQUIDATION_DISTANCE:
-                return position.liquidation_distance_at(price)
-            case never:
-                assert_never(never)
+from exchange.money import MAX_PRICE, TICK, Exact, Sats, Usd, UsdPerBtc, tick_above, tick_below
+from exchange.position import Position, Regime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +94,8 @@ class GuardConfig(Scope):
 
     metric: Metric
     steps: tuple[Step, ...]
+    backstop: bool = False
+    """Leave a stop with the exchange where the closing step acts, for when we do not run."""
 
     def __post_init__(self) -> None:
         if not self.steps:
@@ -164,7 +141,7 @@ class GuardConfig(Scope):
 
     def reached(self, step: Step, value: Fraction) -> bool:
         """Whether the threshold is reached; being exactly on it counts."""
-        return value <= step.threshold if self.metric.shrinks else value >= step.threshold
+        return self.metric.has_reached(step.threshold, value)
 
     def returned(self, step: Step, value: Fraction) -> bool:
         """Whether the danger drew back far enough for a step that acted to act again."""
@@ -183,19 +160,73 @@ class GuardConfig(Scope):
         )
 
     def decide(self, position: Position, price: UsdPerBtc, memory: Memory = NOTHING) -> Decision:
-        """Return what to do about one position at one price: the most dangerous step reached counts."""
+        """Return the wish that counts most: the first that changes something, else the first."""
+        wishes = self.wishes(position, price, memory)
+        return next((wish for wish in wishes if not isinstance(wish, Notify | Hold)), wishes[0])
+
+    def wishes(
+        self, position: Position, price: UsdPerBtc, memory: Memory = NOTHING
+    ) -> tuple[Decision, ...]:
+        """Return what to try about one position at one price, in this order; never empty.
+
+        First what only tells, for that stands before nothing else; then the steps reached, the most
+        dangerous first: of these the first that may act acts. A step that cannot is a `Hold` with its
+        word. Last comes the stop that is to lie with the exchange. Where there is nothing to do, the
+        answer is one `Hold` that says so.
+        """
         value = self.metric.at(position, price)
-        reached = [step for step in self.steps if self.reached(step, value)]
-        if not reached:
-            nearest = _by_danger(self)[0]
-            return Hold(
-                reason=f"{_named(self.metric, value)} has not reached {_percent(nearest.threshold)}"
-            )
-        step = min(reached, key=self._danger)
-        why = f"{_named(self.metric, value)} reached {_percent(step.threshold)} at {price}"
-        if step.number in self.still_spent(position, price, memory):
-            return Hold(reason=f"{why}, where it acted already")
-        return _respond(position, price, self.metric, step, why)
+        spent = self.still_spent(position, price, memory)
+        reached = sorted((step for step in self.steps if self.reached(step, value)), key=self._danger)
+        found = [
+            _respond(position, price, self.metric, step, self._why(step, value, price))
+            for step in reached
+            if step.number not in spent
+        ]
+        found.sort(key=lambda wish: not isinstance(wish, Notify))
+        if not any(isinstance(step.response, Close) for step in reached):
+            found += self._backstop(position, price, memory)
+        return tuple(found) or (Hold(reason=self._nothing_to_do(reached, value, price)),)
+
+    def _why(self, step: Step, value: Fraction, price: UsdPerBtc) -> str:
+        return f"{_named(self.metric, value)} reached {_percent(step.threshold)} at {price}"
+
+    def _nothing_to_do(self, spent: list[Step], value: Fraction, price: UsdPerBtc) -> str:
+        if spent:
+            return f"{self._why(spent[0], value, price)}, where it acted already"
+        nearest = _by_danger(self)[0]
+        return f"{_named(self.metric, value)} has not reached {_percent(nearest.threshold)}"
+
+    def _backstop(self, position: Position, price: UsdPerBtc, memory: Memory) -> list[SetStopLoss]:
+        """Return the stop to leave with the exchange, if there is to be one and it lies elsewhere.
+
+        A stop that is not ours stays as its owner set it: the hand wins.
+        """
+        found = self.backstop_level(position)
+        if found is None or not _is_ours(position, memory) or position.stoploss == found[1]:
+            return []
+        step, level = found
+        if not formulas.stoploss_fits(
+            position.side, level, liquidation=position.liquidation, reference=price
+        ):
+            return []
+        why = f"closing at {_named(self.metric, step.threshold)} lies at {level}"
+        return [SetStopLoss(position_id=position.id, price=level, why=why, step=step.number)]
+
+    def backstop_level(self, position: Position) -> tuple[Step, UsdPerBtc] | None:
+        """Return the closing step and where a stop at the exchange would do its work (6.10).
+
+        None where there is no such step, on the cross position, and where the owner does not want it.
+        """
+        closing = [step for step in self.steps if isinstance(step.response, Close)]
+        if not self.backstop or not closing or position.regime is not Regime.ISOLATED:
+            return None
+        step = max(closing, key=self._danger)  # the first of them on the way to liquidation
+        level = _level(position, self.metric, step.threshold)
+        if level is None or level.price == MAX_PRICE:
+            return None
+        sign = position.side.sign
+        nearest = UsdPerBtc(position.liquidation + sign * TICK)
+        return step, max(level.price, nearest, key=lambda it: sign * it)
 
     def _danger(self, step: Step) -> Fraction:
         """Order steps with the most dangerous first."""
@@ -205,9 +236,13 @@ class GuardConfig(Scope):
         """Return the prices at which a look is worth while.
 
         For a step that may act: where `decide` begins to, on the grid and on the acting side. For one
-        that waits: where it may act again, from the other side.
+        that waits: where it may act again, from the other side. While the exchange does not hold the
+        stop that it should, every price is one.
         """
-        found = []
+        found: list[Level | None] = []
+        missing = self.backstop_level(position)
+        if missing and _is_ours(position, memory) and position.stoploss != missing[1]:
+            found.append(Level(price=MAX_PRICE, direction=Direction.FALLING))
         for step in self.steps:
             if step.number in memory.spent and step.waits:
                 back = self._returned(step)
@@ -216,6 +251,13 @@ class GuardConfig(Scope):
             else:
                 found.append(_level(position, self.metric, step.threshold))
         return tuple(level for level in found if level is not None)
+
+
+def _is_ours(position: Position, memory: Memory) -> bool:
+    """Whether the position has no stop, or the fixed one that an automation set last."""
+    if position.trailing is not None:
+        return False
+    return position.stoploss is None or position.stoploss == memory.stoploss
 
 
 def _by_danger(config: GuardConfig) -> list[Step]:
@@ -261,7 +303,7 @@ def _respond(position: Position, price: UsdPerBtc, metric: Metric, step: Step, w
         case AddFixed(amount=amount):
             return _add(position, amount, step, why)
         case AddShare(share=share):
-            return _add(position, floor(position.margin * share), step, why)
+            return _add_share(position, share, step, why)
         case AddToReach(target=target):
             return _add(position, _needed(position, price, metric, target), step, why)
         case never:
@@ -294,11 +336,24 @@ def _needed(position: Position, price: UsdPerBtc, metric: Metric, target: Fracti
             assert_never(never)
 
 
+def _add_share(position: Position, share: Fraction, step: Step, why: str) -> Decision:
+    amount = floor(position.margin * share)
+    if amount > 0:
+        return _add(position, amount, step, why)
+    said = f"{why}, but {_percent(share)} of its margin of {position.margin:,} sats is less than 1 sat"
+    return Hold(reason=said, word="too_small", step=step.number)
+
+
 def _add(position: Position, wanted: int, step: Step, why: str) -> Decision:
-    amount = min(wanted, position.largest_top_up)
-    if amount <= 0:
-        return Hold(reason=f"{why}, but the leverage is already 1: no more margin can be added")
-    return AddMargin(position_id=position.id, amount=Sats(amount), why=why, step=step.number)
+    if wanted <= 0:
+        said = f"{why}, but less than 1 sat is missing to its target"
+        return Hold(reason=said, word="too_small", step=step.number)
+    most = position.largest_top_up
+    if most <= 0:
+        said = f"{why}, but the leverage is already 1: no more margin can be added"
+        return Hold(reason=said, word="leverage_1", step=step.number)
+    asked = AddMargin(position_id=position.id, amount=Sats(wanted), why=why, step=step.number)
+    return asked.limited_to(most, because="the leverage would fall below 1")
 
 
 def _named(metric: Metric, value: Exact) -> str:

@@ -12,7 +12,7 @@ from exchange.simulator import codec
 from exchange.simulator.engine.market import checked_price
 from exchange.simulator.engine.refused import Refused
 from exchange.simulator.faults import Fault, Kind
-from exchange.simulator.paper import Paper
+from exchange.simulator.paper import Paper, Push
 from exchange.simulator.rest import payloads
 from exchange.simulator.rest.answers import ApiError, bad_request
 from exchange.simulator.rest.params import MOST_SATS, Params
@@ -84,6 +84,24 @@ class PricesDoor(ControlDoor):
 
     def post(self) -> None:
         self.send({"fallOverS": self.begin()})
+
+
+class IndexDoor(ControlDoor):
+    """Moves the index alone."""
+
+    def post(self) -> None:
+        self.paper.move_index(checked_price(self.params().number("index")))
+        self.send({"index": self.paper.venue.market.index})
+
+
+class PushDoor(ControlDoor):
+    """Pushes one frame with a wrong value: `topic` is lastPrice, index or ticker."""
+
+    def post(self) -> None:
+        params = self.params()
+        push, value = params.choice("topic", Push), checked_price(params.number("value"))
+        self.paper.push(push, value)
+        self.send({"topic": push, "value": value})
 
 
 class FundingDoor(ControlDoor):
@@ -188,6 +206,8 @@ DOORS: Final[dict[str, type[ControlDoor]]] = {
     "/ticks": TicksDoor,
     "/price": PriceDoor,
     "/prices": PricesDoor,
+    "/index": IndexDoor,
+    "/push": PushDoor,
     "/funding": FundingDoor,
     "/deposit": DepositDoor,
     "/announcement": AnnouncementDoor,

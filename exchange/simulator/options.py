@@ -30,6 +30,7 @@ def settings_from(arguments: Sequence[str]) -> Settings:
         waits=options.wait,
         start_price=options.start_price,
         half_spread=options.spread,
+        index_offset=options.index_offset,
         live_url=options.live_url,
         rules=Rules(
             most_trades=options.most_trades,
@@ -197,6 +198,13 @@ def _add_market(parser: argparse.ArgumentParser) -> None:
         type=_spread,
         default=default.half_spread,
         help="dollars from the last price to the smallest orders' ask and bid; larger orders pay more",
+    )
+    add(
+        "--index-offset",
+        type=_decimal,
+        default=default.index_offset,
+        metavar="DOLLARS",
+        help="by which the index lies above the last price, below it where negative",
     )
 
 

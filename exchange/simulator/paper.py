@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from exchange.auth import Credentials
 from exchange.money import Sats, UsdPerBtc
@@ -37,6 +38,14 @@ class PaperAccount:
     balance: Sats
 
 
+class Push(StrEnum):
+    """A frame of prices that can be pushed by itself; a ticker has its wrong value as last price."""
+
+    LAST_PRICE = "lastPrice"
+    INDEX = "index"
+    TICKER = "ticker"
+
+
 class Paper:
     """Not thread-safe: everything happens on the one loop of its server."""
 
@@ -56,6 +65,23 @@ class Paper:
         if self.venue.move(price, now // 1000):
             self.ledger.ticks.append(Tick(time=now // 1000, price=price, sent_at_us=self.now_us()))
             self.publish()
+
+    def move_index(self, index: UsdPerBtc) -> None:
+        """Move the index alone; from now on it keeps its distance from the last price."""
+        market = self.venue.market
+        market.index_offset = index - market.price
+        self.hub.publish([events.index_moved(index, self.now_us() // 1000)])
+
+    def push(self, push: Push, value: UsdPerBtc) -> None:
+        """Push one frame with a wrong value; the market itself does not move."""
+        now_ms = self.now_us() // 1000
+        ticker = events.ticker(self.venue.market, now_ms, next_funding_ms(now_ms))
+        wrong = {
+            Push.LAST_PRICE: events.price_moved(value, now_ms),
+            Push.INDEX: events.index_moved(value, now_ms),
+            Push.TICKER: Event(topic=ticker.topic, data={**ticker.data, "lastPrice": value}),
+        }
+        self.hub.publish([wrong[push]])
 
     def open_at(self, price: UsdPerBtc) -> None:
         """Set the first price of the market, before anyone trades."""
@@ -152,5 +178,6 @@ def _venue(settings: Settings, now_ms: int) -> Venue:
         past=lambda: past.candles(seed, this_minute_ms, price),
     )
     venue.market.funding_rate = settings.funding_rate
+    venue.market.index_offset = settings.index_offset
     venue.market.settlements = past.settlements(seed, now_ms, price, settings.funding_rate)
     return venue

@@ -16,15 +16,16 @@ from exchange.simulator.engine.funding import Settlement
 from exchange.simulator.engine.market import checked_price
 from exchange.simulator.faults import Fault, Kind
 from exchange.simulator.ledger import Tick, WriteRecord
-from exchange.simulator.paper import PaperAccount
+from exchange.simulator.paper import PaperAccount, Push
 from exchange.simulator.prices.feed import Feed
 from exchange.simulator.server import Server
 from exchange.simulator.settings import Settings
 
 Answer = TypeVar("Answer")
 
-QUIET = Settings(prices="manual", limits=None, half_spread=Decimal(0))
-"""For tests: the price moves only when told, orders execute at it, and nothing is limited."""
+QUIET = Settings(prices="manual", limits=None, half_spread=Decimal(0), index_offset=Decimal(0))
+"""For tests: the price moves only when told, orders execute at it, the index is the same, and
+nothing is limited."""
 
 
 class Simulator:
@@ -91,6 +92,14 @@ class Simulator:
     def set_price(self, price: Decimal | int | str) -> None:
         """Move the price; returns when every trade is settled and every push is on its way."""
         self._do(lambda: self._server.paper.move(checked_price(Decimal(price))))
+
+    def set_index(self, index: Decimal | int | str) -> None:
+        """Move the index alone; from now on it keeps its distance from the last price."""
+        self._do(lambda: self._server.paper.move_index(checked_price(Decimal(index))))
+
+    def push(self, push: Push, value: Decimal | int | str) -> None:
+        """Push one frame with a wrong value while the market itself stands where it is."""
+        self._do(lambda: self._server.paper.push(push, checked_price(Decimal(value))))
 
     def price(self) -> UsdPerBtc:
         return self._do(lambda: self._server.paper.venue.market.price)

@@ -68,6 +68,8 @@ class Settings:
     """The least of every account, 0 to 3; a large volume earns a better one."""
     half_spread: Decimal = Decimal("0.5")
     """Dollars from the last price to the smallest bucket's ask and bid."""
+    index_offset: Decimal = Decimal("4.25")
+    """Dollars by which the index lies above the last price: in a real market they hardly ever agree."""
     rules: Rules = USUAL
     tls: bool = False
     """Serve https and wss with a certificate of our own making."""

@@ -55,6 +55,7 @@ def typed(owner: User, paper: Simulator) -> dict[str, Any]:
         "reserve_sats": "0",
         "budget_per_day_sats": "",
         "commands_per_minute": "60",
+        "guard_commands_per_minute": "300",
         "key": key.key,
         "secret": key.secret,
         "passphrase": key.passphrase,

@@ -78,6 +78,17 @@ def rest_until_ready(automation: Automation) -> None:
     Execution.objects.filter(automation=automation, settled_at__isnull=False).update(settled_at=past)
 
 
+def unanswered() -> None:
+    """Let the newest action be one whose answer never came, and nobody have looked since."""
+    newest = Execution.objects.latest("id")
+    Execution.objects.filter(pk=newest.pk).update(state="unknown", settled_at=None, read_back_due=False)
+
+
+def a_moment_ago() -> None:
+    """Let what an unanswered request did have had the time to show."""
+    Execution.objects.update(decided_at=timezone.now() - timedelta(seconds=2))
+
+
 def long_ago() -> None:
     """Let every request of the past have arrived or never arrive."""
     Execution.objects.update(decided_at=timezone.now() - timedelta(minutes=2))

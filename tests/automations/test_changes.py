@@ -1,23 +1,37 @@
 """Word of changed accounts, through a real Redis and without one."""
 
+import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from redis import Redis
 
 from automations import changes
+from automations.changes import Changed, CooldownEnds, Word
 from exchange import live
+from exchange.position import CROSS, Position, PositionId, Regime
+from exchange.wire import one, position
 from hubdefisats.embedded import free_port
+from tests.exchange import documents
 from tests.waiting import wait_until
+
+LONG = one(position)(documents.running_trade(), "here")
 
 
 @contextmanager
-def listening(redis: Redis) -> Iterator[list[int]]:
-    heard: list[int] = []
+def listening(redis: Redis, heed: Callable[[Word], None] = lambda _: None) -> Iterator[list[Word]]:
+    heard: list[Word] = []
     stopping = threading.Event()
-    thread = threading.Thread(target=changes.listen, args=(redis, heard.append, stopping), daemon=True)
+
+    def hear(word: Word) -> None:
+        heard.append(word)
+        heed(word)
+
+    thread = threading.Thread(target=changes.listen, args=(redis, hear, stopping), daemon=True)
     thread.start()
     try:
         yield heard
@@ -45,7 +59,9 @@ def test_what_is_announced_is_heard(redis: Redis) -> None:
         changes.announce(redis, 7)
         changes.announce(redis, 8)
 
-        wait_until(lambda: heard == [7, 8], what="both were heard")
+        wait_until(
+            lambda: heard == [Changed(account_id=7), Changed(account_id=8)], what="both were heard"
+        )
 
 
 def test_a_lost_connection_is_made_anew(redis: Redis) -> None:
@@ -57,20 +73,92 @@ def test_a_lost_connection_is_made_anew(redis: Redis) -> None:
         wait_until(lambda: subscribers(redis) == 1, what="it is there again")
 
         changes.announce(redis, 7)
-        wait_until(lambda: heard == [7], what="the word was heard")
+        wait_until(lambda: heard == [Changed(account_id=7)], what="the word was heard")
 
 
-def test_a_word_that_is_none_is_passed_over(redis: Redis) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("no number", id="no JSON"),
+        pytest.param("-5", id="no id"),
+        pytest.param("null", id="nothing"),
+        pytest.param('["until"]', id="a list"),
+        pytest.param('{"at": 1}', id="no account"),
+        pytest.param('{"account": 7, "automation": 8, "on": null, "until": "soon"}', id="no time"),
+        pytest.param('{"account": 7, "automation": 8, "on": null, "until": 1e30}', id="no such time"),
+        pytest.param("[" * 100_000, id="too deep"),
+        pytest.param(b"\xff", id="no text"),
+    ],
+)
+def test_a_word_that_is_none_is_passed_over(redis: Redis, text: str | bytes) -> None:
     with listening(redis) as heard:
         wait_until(lambda: subscribers(redis) == 1, what="somebody listens")
-        redis.publish(changes.CHANNEL, "no number")
-        wait_until(lambda: subscribers(redis) == 1, what="somebody still listens")
+        redis.publish(changes.CHANNEL, text)
 
-        def told() -> bool:
-            changes.announce(redis, 7)
-            return 7 in heard
+        changes.announce(redis, 7)
 
-        wait_until(told, what="the next word was heard")
+        wait_until(lambda: heard, what="the next word was heard")
+        assert heard == [Changed(account_id=7)]
+
+
+@pytest.mark.parametrize("position", [LONG, replace(LONG, id=CROSS, regime=Regime.CROSS)])
+def test_a_position_is_carried_with_the_moment_of_its_announcement(
+    redis: Redis, position: Position
+) -> None:
+    with listening(redis) as heard:
+        wait_until(lambda: subscribers(redis) == 1, what="somebody listens")
+        before = datetime.now(UTC)
+
+        changes.announce(redis, 7, position=position)
+
+        wait_until(lambda: heard, what="it was heard")
+    (word,) = heard
+    assert isinstance(word, Changed)
+    assert word.account_id == 7
+    assert word.now is not None
+    assert word.now.position == position
+    assert before <= word.now.at <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize("row", [["of another version"], "text", None])
+def test_a_position_that_cannot_be_read_leaves_the_word_that_the_account_changed(
+    redis: Redis, row: object
+) -> None:
+    with listening(redis) as heard:
+        wait_until(lambda: subscribers(redis) == 1, what="somebody listens")
+
+        redis.publish(changes.CHANNEL, json.dumps({"account": 7, "at": 1, "position": row}))
+
+        wait_until(lambda: heard == [Changed(account_id=7)], what="it was heard")
+
+
+@pytest.mark.parametrize("position_id", ["p", None])
+def test_the_end_of_a_cooldown_is_heard(redis: Redis, position_id: str | None) -> None:
+    until = datetime(2026, 8, 1, 12, 30, 0, 123456, tzinfo=UTC)
+    with listening(redis) as heard:
+        wait_until(lambda: subscribers(redis) == 1, what="somebody listens")
+
+        changes.announce_cooldown(redis, 7, 8, position_id, until)
+
+        wait_until(lambda: heard, what="it was heard")
+    on = None if position_id is None else PositionId(position_id)
+    assert heard == [CooldownEnds(account_id=7, automation_id=8, position_id=on, until=until)]
+
+
+def test_a_word_that_cannot_be_heeded_ends_no_listening(
+    redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    def heed(word: Word) -> None:
+        if word.account_id == 7:
+            raise ZeroDivisionError
+
+    with listening(redis, heed) as heard:
+        wait_until(lambda: subscribers(redis) == 1, what="somebody listens")
+        changes.announce(redis, 7)
+        changes.announce(redis, 8)
+        wait_until(lambda: len(heard) == 2, what="the next word was heard")
+    (record,) = [record for record in caplog.records if record.name == "automations.changes"]
+    assert (record.getMessage(), vars(record)["account"]) == ("word not heeded", 7)
 
 
 def test_without_redis_an_announcement_is_logged_and_a_listener_waits(

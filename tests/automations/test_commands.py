@@ -27,7 +27,7 @@ from exchange.formulas import Side
 from exchange.position import Position
 from exchange.simulator.paper import PaperAccount
 from exchange.simulator.running import Simulator
-from tests.automations.acting import look
+from tests.automations.acting import look, unanswered
 from tests.automations.test_models import execution
 from tests.exchange.places import endpoints_of
 from tests.waiting import wait_until
@@ -224,6 +224,7 @@ def test_what_was_left_open_is_settled_and_told(
     venue.set_price(94_000)
     venue.fault("lost_answer", path="/v3/futures/isolated/trade/add-margin")
     look(guard, long)
+    unanswered()
     venue.fault("status", status=400, path="/v3/futures/isolated/trades/running")
 
     assert reconciled() == ["1 left open."]

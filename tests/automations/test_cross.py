@@ -124,7 +124,7 @@ def test_what_the_owner_did_since_caps_the_reduction(
         client.rest.cross.order(NewCrossOrder(side=by_hand[0], quantity=Usd(by_hand[1])))
     wanted = ReducePosition(position_id=CROSS, quantity=Usd(900), why="test")
 
-    assert executing.carry_out(guard, wanted, seen, client).word == state
+    assert executing.carry_out(guard, [wanted], seen, client).word == state
 
     running = client.rest.cross.position().running()
     assert (running and (running.side, running.quantity)) == left

@@ -168,12 +168,11 @@ def test_a_step_may_rest_longer_than_its_guard(
     )
     move(venue, 95_000)
     assert look(guard, long) == "confirmed"
-    Execution.objects.update(settled_at=timezone.now() - timedelta(seconds=30))
-    move(venue, 94_100)  # 52 % of 120,000
+    Execution.objects.update(settled_at=timezone.now() - timedelta(seconds=30), price=94_000)
+    move(venue, 94_100)  # 52 % of 120,000, and no worse than where it acted last
 
     assert look(guard, long) == "cooldown"
     move(venue, 93_000)  # 63 %
     assert look(guard, long) == "confirmed"
 
-    newest = Execution.objects.latest("id")
-    assert (newest.step, newest.amount_sats) == (deeper, 5_000)
+    assert Execution.objects.get(step=deeper).amount_sats == 5_000

@@ -14,12 +14,17 @@ import pytest
 from pytest_django.fixtures import Settings
 
 from accounts.gateway import admission, live_view, rest_client, server_clock
-from automations.market import Market
+from automations.crossing import Range
+from automations.market import TOPICS, Market
 from automations.triggers import Direction, Trigger
 from exchange.config import Endpoints, Network
 from exchange.market import Quote, Source
+from exchange.money import UsdPerBtc
+from exchange.position import PositionId
 from exchange.protocol import State
+from exchange.simulator.paper import Push
 from exchange.simulator.running import Simulator
+from exchange.topics import INDEX, LAST_PRICE, TICKER
 from hubdefisats.embedded import free_port
 from tests.automations.test_triggers import trigger
 from tests.exchange.places import endpoints_of
@@ -64,6 +69,7 @@ def market_at(
                 admission=admission(Network.PAPER),
                 fire=fire,
                 silence_s=silence_s,
+                spike_percent=Decimal(2),
             )
             market.start()
             markets.callback(market.stop)
@@ -202,16 +208,16 @@ def script() -> Iterator[Script]:
 def test_the_price_never_goes_back_in_time(
     *, market_at: Open, script: Script, fired: Fired, first_s: int, second_s: int, counts: bool
 ) -> None:
-    script.then(ticker(95_000, first_s), ticker(90_000, second_s), ticker(99_000, 2_000_000))
+    script.then(ticker(95_000, first_s), ticker(94_000, second_s), ticker(95_500, 2_000_000))
     market = market_at(nowhere(script.endpoints.api_url), silence_s=0)
-    market.crossing.arm(1, [trigger(90_000), trigger(99_000, Direction.RISING)])
+    market.crossing.arm(1, [trigger(94_000), trigger(95_500, Direction.RISING)])
 
     for _ in range(3):
         market.poll_if_silent()
 
     wait_until(lambda: len(fired) == 1 + counts, what="the last one is seen")
     assert len(market.crossing) == (not counts)
-    assert sorted(tick.price for _, tick in fired) == ([90_000, 99_000] if counts else [99_000])
+    assert sorted(tick.price for _, tick in fired) == ([94_000, 95_500] if counts else [95_500])
 
 
 def test_a_price_that_is_not_known_changes_nothing(
@@ -286,6 +292,169 @@ def test_a_queue_that_blocks_delays_neither_prices_nor_what_is_armed_meanwhile(
     wait_until(lambda: fired == [1, 3, 2], what="all have left, the urgent one first")
 
 
+BAD = [94_000, 106_000, 70_000, 130_000]
+"""While the market stands still at 100,000."""
+REST = "/v3/futures/ticker"
+
+
+def not_believed(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    found = [vars(each) for each in caplog.records if each.getMessage() == "price not believed"]
+    return [(each["what"], each["price"]) for each in found]
+
+
+def numbers(quote: Quote | None) -> list[UsdPerBtc | None]:
+    assert quote is not None
+    return [quote.price, quote.index]
+
+
+def armed_all_around(market: Market) -> None:
+    market.crossing.arm(
+        1,
+        [
+            replace(trigger(level, direction), by_index=by_index)
+            for level, direction in ((99_000, Direction.FALLING), (101_000, Direction.RISING))
+            for by_index in (True, False)
+        ],
+    )
+
+
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("push", ["lastPrice", "ticker", "index"])
+@pytest.mark.parametrize("rest", ["answers", "is down"])
+def test_a_single_push_moves_nothing_while_the_market_stands_still(
+    *, venue: Simulator, market_at: Open, fired: Fired, caplog: Any, bad: int, push: str, rest: str
+) -> None:
+    market = live(market_at(endpoints_of(venue)))
+    wait_for_price(100_000)
+    wait_until(lambda: market.newest and market.newest.index, what="the index is known")
+    if rest == "is down":
+        venue.fault("status", status=503, path=REST, next=1_000)
+    armed_all_around(market)
+
+    venue.push(Push(push), bad)
+
+    what = "index" if push == "index" else "price"
+    wait_until(lambda: not_believed(caplog) == [(what, f"{bad}")], what="it is told, once")
+    assert fired == []
+    assert numbers(shown()) == numbers(market.newest) == [100_000, 100_000]
+
+
+def test_a_true_fall_in_one_tick_is_confirmed_by_rest(
+    venue: Simulator, market_at: Open, fired: Fired, caplog: pytest.LogCaptureFixture
+) -> None:
+    market = live(market_at(endpoints_of(venue)))
+    wait_for_price(100_000)
+    venue.fault("missing", topic=TICKER, probability=1)
+    armed_all_around(market)
+
+    venue.set_price(94_000)
+
+    wait_until(lambda: len(fired) == 2, what="both falling triggers fired")
+    assert wait_for_price(94_000).index == 94_000
+    assert not_believed(caplog) == []
+
+
+@pytest.mark.parametrize(
+    ("topic", "prices"),
+    [
+        pytest.param(LAST_PRICE, [94_000], id="the ticker repeats it"),
+        pytest.param(TICKER, [94_000, 93_900], id="the next tick"),
+        pytest.param(TICKER, [94_000, 91_000], id="tick follows tick"),
+    ],
+)
+def test_a_true_fall_acts_within_one_further_tick(
+    venue: Simulator, market_at: Open, fired: Fired, topic: str, prices: list[int]
+) -> None:
+    """REST is down; `topic` is missing after the first tick, and no more ticks come than `prices`."""
+    market = live(market_at(endpoints_of(venue)))
+    wait_for_price(100_000)
+    venue.fault("status", status=503, path=REST, next=1_000)
+    armed_all_around(market)
+    if topic == TICKER:
+        venue.fault("missing", topic=TICKER, probability=1)
+
+    venue.set_price(prices[0])
+    venue.fault("missing", topic=INDEX, probability=1)
+    for price in prices[1:]:
+        venue.set_price(price)
+
+    wait_until(lambda: len(fired) == 2, what="both falling triggers fired")
+    assert {int(tick.price) for _, tick in fired} <= set(prices)
+
+
+def test_of_prices_in_doubt_rest_is_asked_one_call_at_a_time(
+    venue: Simulator, market_at: Open, script: Script
+) -> None:
+    script.then(*[replace(ticker(100_000, 2_000_000_000), delay_s=0.4)] * 20)
+    endpoints = replace(endpoints_of(venue), api_url=script.endpoints.api_url)
+    market = live(market_at(endpoints))
+    wait_for_price(100_000)
+
+    for bad in BAD * 2:
+        venue.push(Push.LAST_PRICE, bad)
+    venue.push(Push.LAST_PRICE, 99_500)
+
+    wait_for_price(99_500)
+    assert len(script.requests) <= 1
+    assert market.newest is not None
+
+
+def test_the_index_alone_beyond_a_level_makes_a_look_at_a_guard(
+    venue: Simulator, market_at: Open, fired: Fired
+) -> None:
+    market = live(market_at(endpoints_of(venue)))
+    wait_for_price(100_000)
+    armed_all_around(market)
+
+    venue.set_index(98_900)
+
+    wait_until(lambda: fired, what="the guard's trigger fired")
+    found, tick = fired[0]
+    assert found.by_index
+    assert found.level.price == 99_000
+    assert numbers(tick) == numbers(shown()) == [100_000, 98_900]
+    assert len(market.crossing) == 3, "what goes by the last price is not reached"
+
+
+def test_an_index_that_is_not_heard_any_more_is_not_known(venue: Simulator, market_at: Open) -> None:
+    market = live(market_at(endpoints_of(venue), silence_s=1.5))
+    wait_until(lambda: market.newest and market.newest.index, what="the index is known")
+    venue.fault("missing", topic=INDEX, probability=1)
+    venue.fault("null_price", topic=TICKER, probability=1)
+
+    wait_until(lambda: market.is_silent, what="nothing was heard for long enough")
+    venue.set_price(99_500)
+
+    wait_until(lambda: market.newest and market.newest.price == 99_500, what="a price without index")
+    assert market.newest is not None
+    assert market.newest.index is None
+
+
+def test_what_fired_fires_again_by_time_without_any_tick(
+    venue: Simulator, market_at: Open, fired: Fired
+) -> None:
+    market = live(market_at(endpoints_of(venue)))
+    wait_for_price(100_000)
+    for topic in TOPICS:
+        venue.fault("missing", topic=topic, probability=1)
+
+    market.crossing.arm(1, [trigger(100_000)])
+    market.crossing.look(Range.of(wait_for_price(100_000)))
+
+    wait_until(lambda: len(fired) >= 2, what="it fired again")
+
+
+def test_a_cooldown_that_ends_wakes_who_looks(venue: Simulator, market_at: Open, fired: Fired) -> None:
+    market = live(market_at(endpoints_of(venue)))
+    wait_for_price(100_000)
+    market.crossing.arm(1, [trigger(101_000)])
+    wait_until(lambda: len(fired) == 1, what="it fired by the ticker")
+
+    market.crossing.cool_down(7, PositionId("p"), 0.1)
+
+    wait_until(lambda: len(fired) >= 2, what="it fired again")
+
+
 def test_a_stopped_market_is_closed_and_its_threads_are_gone(venue: Simulator, market_at: Open) -> None:
     market = live(market_at(endpoints_of(venue)))
 
@@ -293,4 +462,4 @@ def test_a_stopped_market_is_closed_and_its_threads_are_gone(venue: Simulator, m
 
     assert market.state is State.CLOSED
     names = {thread.name for thread in threading.enumerate()}
-    assert not names & {"prices paper", "triggers paper", "departures paper"}
+    assert not names & {"prices paper", "triggers paper", "departures paper", "doubts paper"}

@@ -189,11 +189,13 @@ def test_the_database_refuses_an_execution_that_cannot_be(
         execution(guard, **changes)
 
 
-def test_a_position_has_at_most_one_unsettled_execution_of_an_automation(guard: MarginGuard) -> None:
+def test_a_position_has_at_most_one_request_of_a_kind_on_its_way(guard: MarginGuard) -> None:
     execution(guard)
 
-    with transaction.atomic(), pytest.raises(IntegrityError, match="one_unsettled_execution"):
-        execution(guard, state="unknown")
+    with transaction.atomic(), pytest.raises(IntegrityError, match="one_request_on_its_way"):
+        execution(guard, state="sent")
+    execution(guard, state="unknown")
+    execution(guard, does="close_position", amount_sats=None)
     execution(guard, position_id="p2")
     execution(guard, state="confirmed", settled_at=timezone.now())
 

@@ -148,7 +148,7 @@ def test_a_rest_after_acting_is_named(venue: Simulator, guard: MarginGuard, long
     venue.set_price(92_000)
     services.act(guard.pk, long.id, SWEEP)
 
-    assert now_of(guard).obstacle == "it rests after its last action"
+    assert now_of(guard).obstacle == "its cooldown is not over (600 s left)"
 
 
 def test_a_quarantine_stands_in_the_way(venue: Simulator, guard: MarginGuard, long: Position) -> None:

@@ -31,6 +31,7 @@ from tests.automations.acting import (
     look,
     move,
     open_cross,
+    unanswered,
 )
 
 pytestmark = pytest.mark.usefixtures("chain")
@@ -107,7 +108,7 @@ def test_a_write_on_a_trade_is_settled_by_what_the_exchange_shows(
     venue.fault(**fault, path=path)
 
     assert look(mine, long) == "unknown"
-    assert [row.state for row in reconciling.settle_all()] == (["confirmed"] if happened else [])
+    assert (Execution.objects.get().state == "confirmed") is bool(happened), "looked for at once"
     long_ago()
     reconciling.settle_all()
 
@@ -115,8 +116,7 @@ def test_a_write_on_a_trade_is_settled_by_what_the_exchange_shows(
     assert execution.state == state
     assert execution.settled_at is not None
     assert effects(venue, path) == happened
-    last = JournalEntry.objects.latest("id")
-    assert last.event.endswith("_reconciled")
+    last = JournalEntry.objects.filter(event__endswith="_reconciled").latest("id")
     assert last.data["state"] == state
     assert ("did not happen" in last.message) is not bool(happened)
 
@@ -147,7 +147,7 @@ def test_a_write_on_the_cross_position_is_settled_by_what_the_exchange_shows(
     venue.fault(**fault, path=path)
 
     assert look(mine, before) == "unknown"
-    assert [row.state for row in reconciling.settle_all()] == (["confirmed"] if happened else [])
+    assert (Execution.objects.get().state == "confirmed") is bool(happened), "looked for at once"
     long_ago()
     reconciling.settle_all()
 
@@ -201,6 +201,7 @@ def test_a_deposit_is_told_from_what_else_happened_to_the_margin(
     move(venue, 80_000)
     venue.fault(**fault, path=DEPOSIT)
     look(guard, deposit)
+    unanswered()
     meanwhile(venue, client)
     long_ago()
 
@@ -273,6 +274,7 @@ def test_an_exit_that_another_hand_set_meanwhile_cannot_be_told_and_stays(
     mine = exits(account, **fields)
     venue.fault(**answer, method="PUT")
     assert look(mine, long) == "unknown"
+    unanswered()
     touch(client, long.id)
     long_ago()
 
@@ -306,6 +308,7 @@ def test_a_close_of_the_cross_position_that_another_hand_opened_anew_cannot_be_t
     move(venue, 80_000)
     venue.fault(**LOST, path=CROSS_CLOSE)
     look(guard, before)
+    unanswered()
     client.rest.cross.order(NewCrossOrder(side=Side.SELL, quantity=Usd(200)))
     long_ago()
 

@@ -19,6 +19,7 @@ from tests.automations.acting import (
     long_ago,
     look,
     rest_until_ready,
+    unanswered,
 )
 from tests.automations.conftest import open_long
 from tests.automations.test_models import execution
@@ -30,6 +31,7 @@ def test_a_lost_answer_is_settled_by_the_margin_that_shows_it_happened(
     venue.set_price(94_000)
     venue.fault("lost_answer", path=ADD_MARGIN)
     look(guard, long)
+    unanswered()
 
     (settled,) = reconciling.settle_all()
 
@@ -84,6 +86,7 @@ def test_a_close_without_an_answer_is_settled_by_whether_the_position_runs(
     venue.set_price(95_000)
     venue.fault(**fault, path="/v3/futures/isolated/trade/close")
     look(guard, long)
+    unanswered()
     long_ago()
 
     (settled,) = reconciling.settle_all()
@@ -112,6 +115,7 @@ def test_a_top_up_of_a_position_that_is_closed_now_is_judged_by_its_last_margin(
     venue.set_price(94_000)
     venue.fault("lost_answer", path=ADD_MARGIN)
     look(guard, long)
+    unanswered()
     client.close(long.id)
 
     (settled,) = reconciling.settle_all()
@@ -125,6 +129,7 @@ def test_an_account_that_cannot_be_read_leaves_its_executions_open(
     venue.set_price(95_000)
     venue.fault("lost_answer", path=ADD_MARGIN)
     look(guard, long)
+    unanswered()
     venue.fault("status", status=500, path="/v3/futures/isolated/trades/running", next=10)
 
     assert reconciling.settle_all() == []

@@ -10,7 +10,7 @@ from django.db import connection
 
 from accounts.gateway import client_for, redis_client
 from accounts.models import Account
-from automations import services
+from automations import reconciling, services
 from automations.models import Execution, GuardStep, JournalEntry, MarginGuard
 from automations.reading import told
 from exchange.client import Client
@@ -20,8 +20,11 @@ from exchange.simulator.running import Simulator
 from tests.automations.acting import (
     ADD_MARGIN,
     SWEEP,
+    a_moment_ago,
     effects,
     events,
+    held_elsewhere,
+    long_ago,
     look,
     move,
     rest_until_ready,
@@ -65,12 +68,13 @@ def test_the_balance_before_is_the_last_one_known_with_its_time_and_asks_nobody(
 
 
 @pytest.mark.usefixtures("no_balance")
-def test_a_balance_that_nobody_knows_is_null_and_never_0(
+def test_a_balance_that_cannot_be_read_is_null_and_never_0_and_stops_no_rescue(
     venue: Simulator, long: Position, guard: MarginGuard
 ) -> None:
     venue.set_price(95_000)
+    venue.fault("status", status=500, path="/v3/account", next=3)
 
-    look(guard, long)
+    assert look(guard, long) == "confirmed"
 
     before = Execution.objects.get().before
     assert (before["balance"], before["balanceAt"], before["balanceSource"]) == (None, None, None)
@@ -200,8 +204,8 @@ def test_a_lost_answer_is_never_sent_again(
     venue.fault("lost_answer", path=ADD_MARGIN)
 
     assert look(guard, long) == "unknown"
-    assert Execution.objects.get().settled_at is None
-    assert look(guard, long) == "cooldown", "settled by proof, so it rests"
+    assert Execution.objects.get().state == "confirmed", "looked for at once, and found"
+    assert look(guard, long) == "cooldown"
 
     assert effects(venue) == 1
 
@@ -213,9 +217,54 @@ def test_what_may_still_arrive_blocks_the_next_action(
     venue.fault("status", status=504, path=ADD_MARGIN)
 
     assert look(guard, long) == "unknown"
-    assert "not settled" in look(guard, long)
+    assert look(guard, long) == "unsettled"
 
     assert effects(venue) == 0
+    assert Execution.objects.get().settled_at is None
+
+
+def test_a_top_up_that_does_not_show_after_a_second_counts_as_spent_and_blocks_no_other(
+    venue: Simulator, client: Client, long: Position, guard: MarginGuard
+) -> None:
+    MarginGuard.objects.update(budget_per_position_sats=30_000)
+    venue.set_price(94_000)
+    venue.fault("status", status=504, path=ADD_MARGIN)
+    look(guard, long)
+    a_moment_ago()
+
+    assert look(guard, long) == "confirmed"
+
+    assert client.rest.running_trades()[0].margin == 110_000, "10,000 were left of the budget"
+    long_ago()
+    assert [each.state for each in reconciling.settle_all()] == ["not_applied"]
+
+
+def test_closing_waits_for_no_top_up_without_an_answer(
+    venue: Simulator, client: Client, long: Position, guard: MarginGuard
+) -> None:
+    guard.steps.create(threshold_percent=80, does=GuardStep.Does.CLOSE)
+    venue.set_price(94_000)
+    venue.fault("status", status=504, path=ADD_MARGIN)
+    assert look(guard, long) == "unknown"
+    move(venue, 92_500)
+
+    assert look(guard, long) == "confirmed"
+
+    assert client.rest.running_trades() == ()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_closing_waits_for_no_top_up_on_its_way(
+    venue: Simulator, client: Client, long: Position, guard: MarginGuard
+) -> None:
+    """Another worker has the position, and waits for the exchange."""
+    guard.steps.create(threshold_percent=80, does=GuardStep.Does.CLOSE)
+    venue.set_price(92_500)
+
+    with held_elsewhere(long.id):
+        assert look(guard, long) == "confirmed"
+
+    assert client.rest.running_trades() == ()
 
 
 def test_what_was_surely_not_done_is_settled_and_may_be_tried_again(

@@ -89,7 +89,7 @@ def test_a_shadow_rests_and_keeps_its_budget_as_it_would_live(
 def test_a_shadow_leaves_the_accounts_budget_and_rate_to_those_who_act(
     venue: Simulator, long: Position, guard: MarginGuard, account: Account
 ) -> None:
-    Account.objects.update(budget_per_day_sats=20_000, commands_per_minute=1)
+    Account.objects.update(budget_per_day_sats=20_000, guard_commands_per_minute=1)
     acting = MarginGuard.objects.create(account=account, name="acting")
     acting.steps.create(threshold_percent=50, does="add_fixed", amount_sats=20_000)
     move(venue, 95_000)
@@ -100,7 +100,7 @@ def test_a_shadow_leaves_the_accounts_budget_and_rate_to_those_who_act(
 def test_shadows_take_no_turn_from_each_other(
     venue: Simulator, long: Position, guard: MarginGuard, account: Account
 ) -> None:
-    Account.objects.update(commands_per_minute=1)
+    Account.objects.update(guard_commands_per_minute=1)
     other = MarginGuard.objects.create(account=account, name="other", shadow=True)
     other.steps.create(threshold_percent=50, does="close_position")
     move(venue, 95_000)

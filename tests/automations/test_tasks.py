@@ -1,6 +1,8 @@
 """Celery's doors: what comes in is looked at, and what is due goes out at once."""
 
+import json
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -28,7 +30,19 @@ TICK = Quote(
     at=datetime(2026, 8, 1, 12, 30, 0, 123456, tzinfo=UTC),
     time_ms=1_785_587_400_123,
     source=Source.STREAM,
+    index=UsdPerBtc(Decimal("95010.25")),
 )
+
+
+@pytest.mark.parametrize("quote", [TICK, replace(TICK, index=None)])
+def test_a_message_carries_the_tick_with_its_index(quote: Quote) -> None:
+    assert tasks._quote(json.loads(json.dumps(tasks.tick_as_json(quote)))) == quote  # noqa: SLF001 - what `act` reads
+
+
+def test_a_message_of_an_older_version_has_no_index() -> None:
+    message = {name: value for name, value in tasks.tick_as_json(TICK).items() if name != "index"}
+
+    assert tasks._quote(message) == replace(TICK, index=None)  # noqa: SLF001 - what `act` reads
 
 
 def test_a_look_asked_for_by_a_tick_remembers_it(

@@ -26,11 +26,13 @@ def trigger(
     *,
     account: int = 1,
     position: str = "p",
+    by_index: bool = False,
 ) -> Trigger:
     return Trigger(
         account_id=account,
         automation_id=7,
         position_id=PositionId(position),
+        by_index=by_index,
         level=Level(price=UsdPerBtc(Decimal(at)), direction=direction),
     )
 
@@ -171,7 +173,12 @@ levels = st.builds(
     st.integers(min_value=1, max_value=3),
 )
 drawn = st.builds(
-    trigger, levels, st.sampled_from(Direction), account=accounts, position=st.sampled_from("abc")
+    trigger,
+    levels,
+    st.sampled_from(Direction),
+    account=accounts,
+    position=st.sampled_from("abc"),
+    by_index=st.booleans(),
 )
 
 
@@ -198,12 +205,37 @@ class AgainstBruteForce(RuleBasedStateMachine):
     @rule(account=accounts)
     def disarm(self, account: int) -> None:
         self.book.disarm(account)
+        self.last[account] = set()
         self.plain = {one for one in self.plain if one.account_id != account}
 
-    @rule(prices=st.lists(levels, min_size=1, max_size=4))
-    def move(self, prices: list[Decimal]) -> None:
-        due = {one for one in self.plain if any(reached(one, each) for each in prices)}
-        fired = self.book.cross(UsdPerBtc(min(prices)), UsdPerBtc(max(prices)))
+    @rule(account=accounts, data=st.data())
+    def put_back_what_fired(self, account: int, data: st.DataObject) -> None:
+        spent = [one for one in self.last.get(account, ()) if one not in self.plain]
+        if spent and all(self.book.wants(one) for one in spent):
+            one = data.draw(st.sampled_from(sorted(spent, key=repr)))
+            self.book.put_back(one)
+            self.plain.add(one)
+
+    @rule(account=accounts)
+    def arm_the_same_while_what_fired_rests(self, account: int) -> None:
+        mine = self.last.get(account, set())
+        self.book.arm(account, mine, resting=mine - self.plain)
+        assert all(self.book.wants(one) for one in mine)
+
+    @rule(prices=st.lists(levels, min_size=1, max_size=4), indexes=st.lists(levels, max_size=2))
+    def move(self, prices: list[Decimal], indexes: list[Decimal]) -> None:
+        both = [*prices, *indexes]
+        due = {
+            one
+            for one in self.plain
+            if any(reached(one, each) for each in (both if one.by_index else prices))
+        }
+        fired = self.book.cross(
+            UsdPerBtc(min(prices)),
+            UsdPerBtc(max(prices)),
+            lowest_of_both=UsdPerBtc(min(both)),
+            highest_of_both=UsdPerBtc(max(both)),
+        )
         assert Counter(fired) == Counter(due)
         assert fired == sorted(fired, key=nearness)
         self.plain -= due
@@ -218,9 +250,9 @@ def reached(one: Trigger, price: Decimal) -> bool:
     return price <= one.level.price if falling else price >= one.level.price
 
 
-def nearness(one: Trigger) -> tuple[bool, Decimal]:
+def nearness(one: Trigger) -> tuple[bool, bool, Decimal]:
     rising = one.level.direction is Direction.RISING
-    return rising, one.level.price if rising else -one.level.price
+    return rising, one.by_index, one.level.price if rising else -one.level.price
 
 
 TestAgainstBruteForce = AgainstBruteForce.TestCase

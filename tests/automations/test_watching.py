@@ -1,12 +1,14 @@
 """One account's positions: taken over, armed, and never taken for fewer than they are."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 
 from accounts.gateway import live_view, redis_client
 from accounts.models import Account
+from automations.changes import Now
 from automations.crossing import RESTS_S, Crossing
 from automations.models import GuardStep, MarginGuard
 from automations.planning import PositionPlan, plans_of
@@ -16,11 +18,11 @@ from exchange.client import Client
 from exchange.config import Network
 from exchange.formulas import Side
 from exchange.money import Sats, Usd
-from exchange.position import Position
+from exchange.position import Position, PositionId
 from exchange.simulator.running import Simulator
 from exchange.trade import NewTrade
 from tests.automations.conftest import open_long
-from tests.automations.test_crossing import between
+from tests.automations.test_crossing import between, tick
 
 
 @pytest.fixture
@@ -132,18 +134,16 @@ def test_an_older_reading_never_replaces_a_newer_one(
 
 
 @pytest.mark.usefixtures("long")
-def test_what_fired_is_armed_again_by_a_later_confirmation(
+def test_what_fired_comes_back_by_time_and_not_by_a_reading(
     watch: Watch, crossing: Crossing, client: Client, fired: list[Trigger], moment: list[float]
 ) -> None:
-    snapshot = client.rest.positions()
-    watch.take(snapshot)
+    watch.take(client.rest.positions())
     crossing.look(between(95_000, 95_000))
-    assert len(crossing) == 0
 
-    watch.take(snapshot)
-    assert len(crossing) == 0, "a worker has it just now"
     moment[0] += RESTS_S
-    watch.take(snapshot)
+    watch.take(client.rest.positions())
+    assert len(crossing) == 0
+    crossing.look_again(tick(100_000))
 
     assert len(crossing) == len(fired) == 1
 
@@ -161,6 +161,73 @@ def test_a_changed_guard_is_armed_at_once(
 
     crossing.look(between(97_500, 97_500))
     assert len(fired) == 1
+
+
+def now(position: Position) -> Now:
+    return Now(position=position, at=datetime.now(UTC))
+
+
+def test_a_position_as_it_is_after_an_action_is_armed_before_any_reading(
+    watch: Watch, crossing: Crossing, client: Client, long: Position, fired: list[Trigger]
+) -> None:
+    watch.take(client.rest.positions())
+
+    watch.adopt(now(client.add_margin(long.id, Sats(100_000))))
+
+    crossing.look(between(95_000, 95_000))
+    assert fired == [], "half of the margin is lost lower down now"
+    assert len(crossing) == 1
+    crossing.look(between(90_000, 90_000))
+    assert len(fired) == 1
+
+
+def test_a_position_that_was_opened_just_now_is_armed_beside_the_others(
+    watch: Watch, crossing: Crossing, client: Client, long: Position
+) -> None:
+    watch.take(client.rest.positions())
+
+    watch.adopt(now(replace(long, id=PositionId("another"))))
+
+    assert len(crossing) == 2
+
+
+@pytest.mark.usefixtures("long")
+def test_a_reading_from_before_an_action_does_not_undo_what_was_adopted(
+    watch: Watch, crossing: Crossing, client: Client, long: Position
+) -> None:
+    watch.take(client.rest.positions())
+    before = client.rest.positions()
+    watch.adopt(now(replace(long, id=PositionId("another"))))
+
+    watch.take(before)
+    assert len(crossing) == 2
+
+    watch.take(client.rest.positions())
+    assert len(crossing) == 1, "a later reading replaces everything"
+
+
+def test_a_position_announced_before_the_last_reading_is_old_news(
+    watch: Watch, crossing: Crossing, client: Client, long: Position
+) -> None:
+    announced = now(long)
+    client.close(long.id)
+    watch.take(client.rest.positions())
+
+    watch.adopt(announced)
+
+    assert len(crossing) == 0
+
+
+def test_one_position_is_not_taken_for_all_where_nothing_was_read_yet(
+    watch: Watch, crossing: Crossing, client: Client, long: Position
+) -> None:
+    in_flight = client.rest.positions()
+
+    watch.adopt(now(replace(long, id=PositionId("another"))))
+    assert len(crossing) == 0
+
+    watch.take(in_flight)
+    assert len(crossing) == 1
 
 
 def test_a_position_that_changed_is_armed_where_it_stands_now(

@@ -364,6 +364,7 @@ def test_a_quote_is_no_fresher_than_the_moment_it_was_asked_for(
     asked = datetime.now(UTC)
     quote = client.quote()
     assert (quote.price, quote.source) == (UsdPerBtc(Decimal("100000.5")), Source.REST)
+    assert quote.index == Decimal("100010.25")
     assert asked <= quote.at < asked + 0.15 * SECOND
 
 

@@ -39,6 +39,7 @@ def test_a_running_trade_becomes_a_position() -> None:
         takeprofit=UsdPerBtc(Decimal(110000)),
         filled_at=datetime(2026, 1, 1, tzinfo=UTC),
         client_id="bot-1",
+        entry_margin=Sats(100_000),
     )
 
 

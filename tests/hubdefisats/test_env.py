@@ -1,5 +1,7 @@
 """Reading variables: what counts, and what is said where one cannot be read."""
 
+from decimal import Decimal
+
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
@@ -17,6 +19,7 @@ def test_each_type_is_read() -> None:
     assert env.words("D") == ["one", "two"]
     assert env.url("E", ("ws", "wss")) == "wss://host:1"
     assert env.choice("F", ("red", "blue"), default="red") == "blue"
+    assert Environment({"A": "2.5"}).percent("A", default="1") == Decimal("2.5")
 
 
 @pytest.mark.parametrize(
@@ -31,6 +34,7 @@ def test_a_default_stands_in_for_what_is_not_set(values: dict[str, str]) -> None
     assert env.words("A", default="one,two") == ["one", "two"]
     assert env.url("A", ["http"], default="http://host") == "http://host"
     assert env.choice("A", ["red"], default="red") == "red"
+    assert env.percent("A", default="2") == 2
 
 
 def test_what_is_needed_and_missing_is_named() -> None:
@@ -56,6 +60,12 @@ def test_a_flag_has_two_spellings(raw: str) -> None:
 def test_an_integer_that_is_none_is_refused(raw: str) -> None:
     with pytest.raises(ImproperlyConfigured, match="A must be a whole number from 0 on"):
         Environment({"A": raw}).integer("A", default=1)
+
+
+@pytest.mark.parametrize("raw", ["0", "0.0", "100", "-1", "2 %", "1e1", "nan", "٣"])
+def test_a_percentage_that_is_none_is_refused(raw: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="A must be a percentage above 0 and below 100"):
+        Environment({"A": raw}).percent("A", default="2")
 
 
 def test_a_choice_outside_the_offer_is_refused() -> None:

@@ -39,8 +39,8 @@ def price_moved(price: UsdPerBtc, at_ms: int) -> Event:
     return Event(topic=LAST_PRICE, data={"time": at_ms, "lastPrice": price})
 
 
-def index_moved(price: UsdPerBtc, at_ms: int) -> Event:
-    return Event(topic=INDEX, data={"time": at_ms, "index": price})
+def index_moved(index: UsdPerBtc, at_ms: int) -> Event:
+    return Event(topic=INDEX, data={"time": at_ms, "index": index})
 
 
 def funding_settled(settlement: Settlement) -> Event:
@@ -50,7 +50,7 @@ def funding_settled(settlement: Settlement) -> Event:
 
 def ticker(market: Market, at_ms: int, next_funding_ms: int) -> Event:
     funding = {"rate": market.funding_rate, "time": next_funding_ms}
-    data = {"time": at_ms, "lastPrice": market.price, "index": market.price, "funding": funding}
+    data = {"time": at_ms, "lastPrice": market.price, "index": market.index, "funding": funding}
     return Event(topic=TICKER, data=data)
 
 

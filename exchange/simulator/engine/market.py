@@ -1,4 +1,4 @@
-"""The market of the paper exchange: its price, and at what prices orders execute."""
+"""The market of the paper exchange: its price, its index, and at what prices orders execute."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -41,10 +41,16 @@ class Market:
     def __init__(self, *, price: UsdPerBtc, half_spread: Decimal) -> None:
         self.price = price
         self.half_spread = half_spread
+        self.index_offset = Decimal(0)
+        """Dollars by which the index lies above the last price."""
         self.funding_rate = FUNDING_RATE
         self._volume = 0
         self.settlements: list[Settlement] = []
         """Of funding, the oldest first."""
+
+    @property
+    def index(self) -> UsdPerBtc:
+        return UsdPerBtc(min(MAX_PRICE, max(MIN_PRICE, self.price + self.index_offset)))
 
     def traded(self, quantity: Usd) -> None:
         """Count contracts that changed hands."""

@@ -86,7 +86,7 @@ class Venue:
         self.market.price = price
         self.chart.priced(price, self.market.take_volume(), now_ms)
         self._events.append(events.price_moved(price, now_ms))
-        self._events.append(events.index_moved(price, now_ms))
+        self._events.append(events.index_moved(self.market.index, now_ms))
         for account in self._accounts.values():
             account.isolated.settle(before, price, now_ms)
             account.cross.settle(before, price, now_ms)

@@ -31,7 +31,7 @@ def _ticker(call: PublicCall) -> object:
     market = call.venue.market
     return {
         "time": iso(call.now_ms),
-        "index": market.price,
+        "index": market.index,
         "lastPrice": market.price,
         "fundingRate": market.funding_rate,
         "fundingTime": iso(next_funding_ms(call.now_ms)),

@@ -22,13 +22,13 @@ from automations.rules.margin_guard import (
     AddToReach,
     Close,
     GuardConfig,
-    Metric,
     Reduce,
     Response,
     Step,
     Tell,
 )
 from automations.rules.memory import Memory
+from automations.rules.metric import Metric
 from automations.triggers import Direction, Level
 from exchange import formulas
 from exchange.formulas import Side
@@ -215,9 +215,13 @@ def test_refuses_a_ladder_that_contradicts_itself(steps: tuple[Step, ...], says:
 
 
 def test_a_top_up_can_be_cut_and_never_grows() -> None:
-    wanted = AddMargin(position_id=PositionId("p1"), why="", amount=Sats(9))
+    wanted = AddMargin(position_id=PositionId("p1"), why="52 % used", amount=Sats(9))
 
-    assert [wanted.limited_to(Sats(most)).amount for most in (5, 9, 10)] == [5, 9, 9]
+    cut = [wanted.limited_to(Sats(most), because="that is all") for most in (5, 9, 10)]
+
+    assert [(each.amount, each.missing) for each in cut] == [(5, 4), (9, 0), (9, 0)]
+    assert cut[0].why == "52 % used; 5 of 9 sats are added, for that is all"
+    assert cut[0].limited_to(Sats(2), because="less").missing == 7
 
 
 shares = st.fractions(min_value=Fraction(1, 1000), max_value=Fraction(99, 100), max_denominator=10_000)

@@ -12,10 +12,12 @@ from exchange.money import UsdPerBtc
 from exchange.simulator.codec import encode, milliseconds
 from exchange.simulator.engine.chart import Candle, Chart, Range, begin_of
 from exchange.simulator.engine.venue import Venue
+from exchange.simulator.options import settings_from
 from exchange.simulator.rest.endpoints import Public, PublicCall
 from exchange.simulator.rest.params import Params
 from exchange.simulator.rest.public import ROUTES
 from exchange.simulator.running import Simulator
+from exchange.simulator.settings import Settings
 from tests.exchange.simulator.calling import Rest, Stream
 
 
@@ -204,6 +206,48 @@ def test_the_index_moves_with_the_price(venue: Simulator, stream: Stream) -> Non
     stream.call("subscribe", topics=["futures/inverse/btc_usd/index"])
     venue.set_price(99_000)
     assert stream.push()["data"]["index"] == 99_000
+
+
+def test_the_index_can_be_moved_apart_and_keeps_its_distance(
+    venue: Simulator, stream: Stream, rest: Rest
+) -> None:
+    stream.call("subscribe", topics=["futures/inverse/btc_usd/index"])
+
+    venue.set_index(99_000)
+
+    assert stream.push()["data"]["index"] == 99_000
+    assert shown(rest) == (100_000, 99_000)
+    venue.set_price(98_000)
+    assert stream.push()["data"]["index"] == 97_000
+    assert shown(rest) == (98_000, 97_000)
+
+
+def shown(rest: Rest) -> tuple[float, float]:
+    ticker = rest.public("/futures/ticker").body
+    return ticker["lastPrice"], ticker["index"]
+
+
+def test_unless_asked_for_index_and_last_price_are_never_equal() -> None:
+    assert Settings().index_offset == settings_from([]).index_offset != 0
+    assert settings_from(["--index-offset", "-3"]).index_offset == -3
+    with Simulator(index_offset=Settings().index_offset) as venue:
+        assert shown(Rest(venue.rest, venue.accounts[0].credentials)) == (100_000, 100_004.25)
+
+
+@pytest.mark.parametrize("topic", ["lastPrice", "index", "ticker"])
+def test_a_single_wrong_frame_is_pushed_while_the_market_stands_still(
+    venue: Simulator, stream: Stream, rest: Rest, topic: str
+) -> None:
+    stream.call("subscribe", topics=[f"futures/inverse/btc_usd/{topic}"])
+
+    answer = requests.post(f"{venue.control}/push", json={"topic": topic, "value": 70_000}, timeout=5)
+
+    assert answer.json() == {"topic": topic, "value": 70_000}
+    data = next(push["data"] for push in iter(stream.push, {}) if 70_000 in push["data"].values())
+    assert data["index" if topic == "index" else "lastPrice"] == 70_000
+    assert data.get("index") in ({70_000} if topic == "index" else {None, 100_000})
+    assert shown(rest) == (100_000, 100_000)
+    assert venue.ticks() == []
 
 
 def test_announcements_reach_every_listener(venue: Simulator, stream: Stream) -> None:

@@ -1,0 +1,269 @@
+"""One look at one position: decide, act, and decide again until nothing is to be done."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final
+
+from django.conf import settings
+from django.utils import timezone
+
+from accounts.gateway import redis_client
+from automations import changes, executing, gates, reconciling
+from automations.executing import Cause, Facts, Outcome
+from automations.models import Execution, MarginGuard
+from automations.models.kinds import OnPosition
+from automations.planning import PositionRule
+from automations.proof import Verdict
+from automations.reading import Seen, read
+from automations.remembering import forget_returned, memory_of, told_already
+from automations.rules.actions import (
+    AddMargin,
+    ClosePosition,
+    Decision,
+    Hold,
+    PositionAction,
+)
+from automations.rules.margin_guard import GuardConfig
+from exchange.client import Client
+from exchange.errors import ExchangeError, TransientError
+from exchange.market import Source
+from exchange.position import Position, PositionId, PositionsSnapshot, Regime
+
+logger = logging.getLogger(__name__)
+
+BUSY: Final = "another worker has it"
+_MOST_ACTS: Final = 5
+"""In one look; whatever is left to do, the next look does."""
+SHOWS_WITHIN: Final = timedelta(seconds=1)
+"""So long after a request got no answer, what it did shows at the exchange in nearly all cases."""
+
+
+class PositionLook:
+    """Decides and acts on one position; to be used once, under the position's lock.
+
+    The exchange's answer to a top-up shows the position as it is now: where the price has moved on
+    meanwhile, the next action waits for no message. A step that the exchange refuses gives way to the
+    next one.
+    """
+
+    def __init__(
+        self,
+        automation: OnPosition,
+        position_id: PositionId,
+        cause: Cause,
+        client: Client,
+        latest: Execution | None,
+    ) -> None:
+        self._automation = automation
+        self._position_id = position_id
+        self._cause = cause
+        self._client = client
+        self._latest = latest
+        self._proved = False
+        self._not_seen: frozenset[int] = frozenset()
+        self._refused: set[int | None] = set()
+        """Steps that the exchange refused in this look."""
+        self._retries = False
+        """The next top-up is the second try of one that the exchange refused for want of money."""
+        self._rereads = False
+        """The positions were read again for this decision."""
+
+    def carry_out(self) -> list[Outcome]:
+        """Return what came of it, in order; never empty.
+
+        Raises:
+            ExchangeError: the exchange could not be read, or the first write was surely not sent.
+        """
+        seen: Seen | None = self._read(settings.TOP_UP_POSITIONS_MAX_AGE_S)
+        outcomes: list[Outcome] = []
+        while seen is not None and len(outcomes) < _MOST_ACTS:
+            outcome = self._decide(seen, follows=bool(outcomes))
+            if self._waits_for_proof(outcome):
+                seen = self._prove()
+                continue
+            if outcome.execution is None and outcomes:
+                break
+            outcomes.append(outcome)
+            seen = self._seen_after(outcome, seen)
+        return outcomes
+
+    def close_if_due(self) -> list[Outcome]:
+        """Close if the rule wants that now; whatever else it wants is left to who has the position."""
+        return [self._decide(self._read(settings.CLOSE_MAX_AGE_S), only=ClosePosition)]
+
+    def _read(self, positions_max_age_s: float) -> Seen:
+        # Nothing is decided on positions from before our own last action on them.
+        return read(
+            self._client,
+            Regime(self._automation.regime),
+            not_before=self._latest.settled_at if self._latest else None,
+            positions_max_age_s=positions_max_age_s,
+        )
+
+    def _waits_for_proof(self, outcome: Outcome) -> bool:
+        """Whether a wish was refused for something unsettled that nobody has looked for yet."""
+        unsettled = any(refused.reason == gates.UNSETTLED for refused in outcome.refusals)
+        return unsettled and outcome.execution is None and not self._proved
+
+    def _prove(self) -> Seen:
+        """Settle what is open on the position, as far as that can be told, and look anew."""
+        self._proved = True
+        open_ones = Execution.objects.unsettled().filter(
+            account_id=self._automation.account_id, position_id=self._position_id
+        )
+        for execution in open_ones.order_by("id"):
+            self._settle(execution)
+        return self._read(settings.TOP_UP_POSITIONS_MAX_AGE_S)
+
+    def _settle(self, execution: Execution) -> Verdict:
+        """Settle it by what the exchange shows; remember if that is no effect so far."""
+        now = timezone.now()
+        verdict = reconciling.settle(execution, self._client, now)
+        ended = execution.state == Execution.State.UNKNOWN
+        if verdict is Verdict.NOT_SEEN and ended and now >= execution.decided_at + SHOWS_WITHIN:
+            self._not_seen |= {execution.pk}
+        return verdict
+
+    def _decide(
+        self, seen: Seen, *, only: type[PositionAction] | None = None, follows: bool = False
+    ) -> Outcome:
+        position = seen.position(self._position_id)
+        if position is None:
+            return Outcome(word="the position is gone")
+        rule = self._automation.rule(position.id)
+        if not rule.covers(position):
+            return Outcome(word="the position is none of its")
+        found = self._found(rule, position, seen)
+        fresher = self._fresher(seen, found)
+        if fresher is not None:
+            return self._decide(fresher, only=only, follows=follows)
+        wishes = [wish for wish in found if self._is_open(wish, only)]
+        if only is not None and not wishes:
+            return Outcome(word=BUSY)
+        if all(isinstance(wish, Hold) and wish.word is None for wish in wishes):
+            return Outcome(word=_nothing_to_do(found))
+        return executing.carry_out(
+            self._automation,
+            wishes,
+            Facts(seen=seen, cause=self._cause, position=position),
+            self._client,
+            not_seen=self._not_seen,
+            retries=self._retries,
+            follows=follows,
+        )
+
+    def _found(self, rule: PositionRule, position: Position, seen: Seen) -> tuple[Decision, ...]:
+        """Return all that the rule wishes for."""
+        price, memory = seen.quote.price, memory_of(self._automation, position.id)
+        if not isinstance(rule, GuardConfig):
+            return (rule.decide(position, price, memory),)
+        if isinstance(self._automation, MarginGuard) and memory.spent:
+            still = rule.still_spent(position, price, memory)
+            forget_returned(self._automation, position, still)
+        return rule.wishes(position, price, memory)
+
+    def _is_open(self, wish: Decision, only: type[PositionAction] | None) -> bool:
+        """Whether it is still to be tried in this look."""
+        if wish.step in self._refused or (only is not None and not isinstance(wish, only)):
+            return False
+        return isinstance(wish, Hold) or not told_already(self._automation, wish)
+
+    def _fresher(self, seen: Seen, wishes: Sequence[Decision]) -> Seen | None:
+        """Read the positions anew where a wish asks for younger ones; None where none does.
+
+        Where they cannot be had, what needs them is refused for its age, and the other wishes go on.
+        """
+        assert seen.positions is not None
+        wanted_s = [gates.positions_max_age_s(wish) for wish in wishes if not isinstance(wish, Hold)]
+        if not wanted_s or self._rereads:
+            return None
+        if seen.positions.fresh_at >= timezone.now() - timedelta(seconds=min(wanted_s)):
+            return None
+        self._rereads = True
+        try:
+            return self._read(min(wanted_s))
+        except TransientError as error:
+            logger.warning("positions not read again", extra=self._fields() | {"error": str(error)})
+            return None
+
+    # What follows
+
+    def _seen_after(self, outcome: Outcome, seen: Seen) -> Seen | None:
+        """Return what is to be decided on next; None: nothing more in this look."""
+        if outcome.execution is None:
+            return None
+        self._rereads = False
+        try:
+            return self._following(outcome, outcome.execution, seen)
+        except ExchangeError as error:
+            # What was done is recorded; whatever is left to do, the next look does.
+            logger.warning("not looked at again", extra=self._fields() | {"error": str(error)})
+            return None
+
+    def _following(self, outcome: Outcome, execution: Execution, seen: Seen) -> Seen | None:
+        is_guard = isinstance(self._automation, MarginGuard)
+        match outcome.word:
+            case Execution.State.UNKNOWN:
+                return self._after_silence(execution)
+            case Execution.State.CONFIRMED if is_guard and outcome.position is not None:
+                return self._with_answer(seen, outcome.position, execution)
+            case Execution.State.REJECTED if is_guard:
+                return self._after_refusal(outcome)
+            case _:
+                return None
+
+    def _with_answer(self, seen: Seen, position: Position, execution: Execution) -> Seen:
+        """Return the position as the exchange answered, beside the newest price."""
+        glance = self._client.glance(settings.DATA_MAX_AGE_S)
+        positions = PositionsSnapshot(
+            positions=(position,), at=execution.decided_at, source=Source.REST
+        )
+        return Seen(quote=glance.quote, positions=positions, balance=seen.balance)
+
+    def _after_refusal(self, outcome: Outcome) -> Seen | None:
+        """Try a refused top-up once more with the balance that is there; else the step gives way."""
+        action = outcome.action
+        self._latest = outcome.execution
+        balance = None
+        if isinstance(action, AddMargin) and not self._retries:
+            balance = self._client.balance()
+        self._retries = (
+            balance is not None
+            and isinstance(action, AddMargin)
+            and balance.free - self._automation.account.reserve_sats < action.amount
+        )
+        if not self._retries:
+            self._refused.add(action.step if isinstance(action, PositionAction) else None)
+        seen = self._read(settings.DATA_MAX_AGE_S)
+        return replace(seen, balance=balance or seen.balance)
+
+    def _after_silence(self, execution: Execution) -> Seen | None:
+        """Look at once whether it happened; where that does not show yet, have it looked at soon."""
+        self._latest = execution
+        if self._settle(execution) is Verdict.HAPPENED:
+            return self._read(settings.DATA_MAX_AGE_S)
+        changes.announce_cooldown(
+            redis_client(),
+            execution.account_id,
+            execution.automation_id,
+            execution.position_id,
+            timezone.now() + SHOWS_WITHIN,
+        )
+        return None
+
+    def _fields(self) -> dict[str, object]:
+        account = self._automation.account
+        return {
+            "account": account.pk,
+            "account_name": account.name,
+            "automation": self._automation.pk,
+            "position": self._position_id,
+        }
+
+
+def _nothing_to_do(wishes: Sequence[Decision]) -> str:
+    """Return the reason of the first that holds; where none does, a shadow stands in the way."""
+    holds = (wish.reason for wish in wishes if isinstance(wish, Hold))
+    return next(holds, "its shadow wrote that down already")
