@@ -1,4 +1,4 @@
-"""The demo: an owner with paper accounts and positions near liquidation, each once guarded, once not."""
+"""The demo: paper accounts with positions near liquidation, each once guarded and once not."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
