@@ -43,8 +43,8 @@ class AccountForm(CarefulForm):
         model = Account
         fields = [
             "owner", "name", "network", "is_active",
-            "switch", "reserve_sats", "budget_per_day_sats", "commands_per_minute",
-            "guard_commands_per_minute",
+            "switch", "reserve_sats", "budget_per_day_sats", "entry_budget_per_day_sats",
+            "commands_per_minute", "guard_commands_per_minute",
         ]  # fmt: skip
 
     def clean(self) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class AccountAdmin(CarefulAdmin):
     ]
     list_filter = ["network", "is_active"]
     search_fields = ["name", "owner__username"]
-    readonly_fields = ["key_hint", "verified_at", "fault", "created_at"]
+    readonly_fields = ["key_hint", "verified_at", "fault", "recheck_at", "created_at"]
     actions = ["test_connection"]
     fieldsets = [
         (None, {"fields": ["owner", "name", "network", "is_active"]}),
@@ -113,16 +113,13 @@ class AccountAdmin(CarefulAdmin):
             "Limits",
             {
                 "fields": [
-                    "switch",
-                    "reserve_sats",
-                    "budget_per_day_sats",
-                    "commands_per_minute",
-                    "guard_commands_per_minute",
+                    "switch", "reserve_sats", "budget_per_day_sats", "entry_budget_per_day_sats",
+                    "commands_per_minute", "guard_commands_per_minute",
                 ]
             },
         ),
-        ("Connection", {"fields": ["verified_at", "fault", "created_at"]}),
-    ]
+        ("Connection", {"fields": ["verified_at", "fault", "recheck_at", "created_at"]}),
+    ]  # fmt: skip
 
     @admin.action(description="Test the connection of the selected accounts")
     def test_connection(self, request: HttpRequest, queryset: QuerySet[Account]) -> None:

@@ -1,13 +1,14 @@
 """An account at the exchange: one API key, sealed, owned by one user."""
 
 import hashlib
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ClassVar, Self
 
 from django.conf import settings
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
 from accounts import crypto
 from accounts.switch import Switch, switch_field
@@ -78,6 +79,17 @@ class Account(models.Model):
         editable=False,
         help_text="Why the last test of the connection failed.",
     )
+    refusals = models.PositiveSmallIntegerField(
+        default=0,
+        editable=False,
+        help_text="How often in a row the exchange refused the key of an account that still acts.",
+    )
+    recheck_at = models.DateTimeField(
+        "asked again at",
+        null=True,
+        editable=False,
+        help_text="When the exchange is asked about the key by itself; empty while it is good.",
+    )
     switch = switch_field()
     reserve_sats = models.PositiveBigIntegerField(
         "reserve (sats)", default=0, help_text="Free balance that no automation may spend."
@@ -86,7 +98,16 @@ class Account(models.Model):
         "budget per 24 hours (sats)",
         null=True,
         blank=True,
-        help_text="All guards of the account together never spend more; empty: no such bound.",
+        help_text="All guards of the account together never add more; empty: no such bound.",
+    )
+    entry_budget_per_day_sats = models.PositiveBigIntegerField(
+        "entry budget per 24 hours (sats)",
+        null=True,
+        blank=True,
+        help_text=(
+            "All entries of the account together never spend more, and never what its guards may need;"
+            " empty: no such bound."
+        ),
     )
     commands_per_minute = models.PositiveIntegerField(
         "commands per minute",
@@ -100,9 +121,17 @@ class Account(models.Model):
         validators=[MinValueValidator(1)],
         help_text="All guards of the account together send no more than this within a minute.",
     )
+    cross_since = models.DateTimeField(
+        null=True,
+        editable=False,
+        help_text="Since when its present cross position counts: it was flat then. Empty: since ever.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects: ClassVar[models.Manager["Account"]] = AccountQuerySet.as_manager()
+
+    VERIFIED_AGAIN: ClassVar[timedelta] = timedelta(minutes=5)
+    """Between two tests of a suspended account's connection."""
 
     class Meta:
         ordering = ["owner_id", "name"]
@@ -132,7 +161,8 @@ class Account(models.Model):
         self.credentials_sealed = crypto.seal(credentials, ring)
         self.key_fingerprint = fingerprint(credentials.key)
         self.key_hint = f"…{credentials.key[-4:]}"
-        self.verified_at = None
+        self.verified_at = self.recheck_at = None
+        self.refusals = 0
         self.fault = ""
 
     def credentials(self) -> Credentials:
@@ -149,20 +179,34 @@ class Account(models.Model):
 
     def mark_verified(self, now: datetime) -> bool:
         """Let automations act for it; see `_judge` for the answer."""
-        return self._judge(now, "")
+        return self._judge(now, "", recheck_at=None)
 
     def suspend(self, fault: str) -> bool:
-        """Stop acting for it until its connection is tested again; see `_judge` for the answer."""
-        return self._judge(None, fault)
+        """Stop acting for it until its connection is good; see `_judge` for the answer."""
+        return self._judge(None, fault, recheck_at=timezone.now() + self.VERIFIED_AGAIN)
 
-    def _judge(self, verified_at: datetime | None, fault: str) -> bool:
+    def doubt(self, recheck_at: datetime) -> bool:
+        """Have the key asked again then, for it was refused; return whether it was not in doubt yet."""
+        acting = self.as_read().filter(verified_at__isnull=False, refusals=0)
+        return acting.update(refusals=1, recheck_at=recheck_at) == 1
+
+    def as_read(self) -> models.QuerySet["Account"]:
+        """Return its row while that has the credentials with which this object was read."""
+        return Account.objects.filter(pk=self.pk, credentials_sealed=self.credentials_sealed)
+
+    def asked(self) -> models.QuerySet["Account"]:
+        """Return the same while nobody else has asked or tested the key since."""
+        return self.as_read().filter(recheck_at=self.recheck_at)
+
+    def _judge(self, verified_at: datetime | None, fault: str, *, recheck_at: datetime | None) -> bool:
         """Remember what the exchange said about the credentials that this object was read with.
 
         Returns:
             False where others were entered meanwhile, about which nothing was said: nothing changes.
         """
-        unchanged = Account.objects.filter(pk=self.pk, credentials_sealed=self.credentials_sealed)
-        judged = unchanged.update(verified_at=verified_at, fault=fault[:500]) == 1
-        if judged:
-            self.verified_at, self.fault = verified_at, fault[:500]
-        return judged
+        judged = {"verified_at": verified_at, "fault": fault[:500], "recheck_at": recheck_at}
+        if not self.as_read().update(**judged, refusals=0):
+            return False
+        self.verified_at, self.fault, self.recheck_at = verified_at, fault[:500], recheck_at
+        self.refusals = 0
+        return True

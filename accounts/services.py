@@ -29,6 +29,17 @@ class NotVerified:
 
 def verify(account: Account) -> Verified | NotVerified:
     """Test the connection and remember the answer: only a verified account is acted for."""
+    verdict = test(account)
+    if isinstance(verdict, NotVerified):
+        account.suspend(verdict.fault)
+        return verdict
+    if account.mark_verified(timezone.now()):
+        return verdict
+    return NotVerified(fault="Other credentials were entered meanwhile: test the connection again.")
+
+
+def test(account: Account) -> Verified | NotVerified:
+    """Test the connection, and leave it to the caller what follows."""
     try:
         found = key_check.verify(
             client_for(account).rest,
@@ -37,12 +48,9 @@ def verify(account: Account) -> Verified | NotVerified:
             server_clock=server_clock(Network(account.network)),
         )
     except SealBrokenError:
-        fault = "The stored key cannot be opened: enter key, secret and passphrase again."
+        return NotVerified(
+            fault="The stored key cannot be opened: enter key, secret and passphrase again."
+        )
     except ExchangeError as error:
-        fault = str(error)
-    else:
-        if account.mark_verified(timezone.now()):
-            return Verified(balance=found.account.balance)
-        return NotVerified(fault="Other credentials were entered meanwhile: test the connection again.")
-    account.suspend(fault)
-    return NotVerified(fault=fault)
+        return NotVerified(fault=str(error))
+    return Verified(balance=found.account.balance)

@@ -5,20 +5,22 @@ from typing import Any, Final
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Prefetch, QuerySet
 from django.forms import BaseInlineFormSet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from unfold.admin import ModelAdmin, StackedInline, TabularInline
+from unfold.decorators import action
 
 from accounts.careful import CarefulForm
 from accounts.switch import Switch
-from automations import ending, exporting, quarantine, resting
+from automations import disarming, ending, exporting, quarantine, resting
 from automations.exporting import Format
 from automations.models import (
     AutoEntry,
     Automation,
     Execution,
+    ExitDisarmed,
     GuardStep,
     JournalEntry,
     MarginGuard,
@@ -154,10 +156,15 @@ class MarginGuardAdmin(AutomationAdmin):
 
 @admin.register(TakeProfitStopLoss)
 class TakeProfitStopLossAdmin(AutomationAdmin):
-    list_display = ["name", "account", "enabled", "switch", "shadow", "does", "trigger_pnl_percentage"]
+    list_display = [
+        "name", "account", "enabled", "switch", "shadow", "does", "trigger_pnl_percentage", "standing",
+    ]  # fmt: skip
     list_filter = ["enabled", "switch", "shadow", "does", "regime", "account"]
+    readonly_fields = ["standing"]
+    actions = [*AutomationAdmin.actions, "rearm"]
+    actions_submit_line = ["rearm_this"]
     fieldsets = [
-        _WHO,
+        (None, {"fields": [*_NAMES, "standing"]}),
         _WHICH,
         ("When", {"fields": ["trigger_pnl_percentage", "base", "when", "cooldown_s"]}),
         (
@@ -171,6 +178,41 @@ class TakeProfitStopLossAdmin(AutomationAdmin):
         ),
     ]  # fmt: skip
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[TakeProfitStopLoss]:
+        standing = Prefetch("disarmed_on", ExitDisarmed.objects.standing(), to_attr="hands")
+        found: QuerySet[TakeProfitStopLoss] = super().get_queryset(request).prefetch_related(standing)
+        return found
+
+    @admin.display(description="state")
+    def standing(self, automation: TakeProfitStopLoss) -> str:
+        """Name the positions on which its owner's hand won."""
+        if not automation.pk:
+            return "not saved yet"
+        hands = getattr(automation, "hands", [])
+        if hands:
+            return f"disarmed on {'; '.join(str(hand) for hand in hands)}. Re-arm it to act again."
+        return "armed" if automation.enabled else "disabled"
+
+    @admin.action(
+        description="Re-arm: act again where an exit was changed by hand", permissions=["change"]
+    )
+    def rearm(self, request: HttpRequest, queryset: QuerySet[TakeProfitStopLoss]) -> None:
+        rows = ExitDisarmed.objects.filter(automation__in=queryset.values("pk"))
+        count = disarming.rearm(rows, by=request.user.get_username())
+        self.message_user(request, f"Re-armed on {count} position(s).")
+
+    @action(description="Re-arm", permissions=["rearm"])  # type: ignore[untyped-decorator]
+    def rearm_this(self, request: HttpRequest, automation: TakeProfitStopLoss) -> None:
+        """Re-arm the one whose page it is; the button is there while there is a reason for it."""
+        self.rearm(request, TakeProfitStopLoss.objects.filter(pk=automation.pk))
+
+    def has_rearm_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        if not self.has_change_permission(request):
+            return False
+        # The button itself asks without an object.
+        standing = ExitDisarmed.objects.standing().filter(automation=object_id)
+        return object_id is None or standing.exists()
+
 
 @admin.register(AutoEntry)
 class AutoEntryAdmin(AutomationAdmin):
@@ -183,9 +225,16 @@ class AutoEntryAdmin(AutomationAdmin):
         (None, {"fields": [*_NAMES, "standing"]}),
         ("What", {"fields": ["market", "regime", "side", "leverage", ("quantity", "margin_sats")]}),
         ("Exits", {"fields": ["stoploss", "takeprofit"]}),
-        ("When", {"fields": ["trigger_price", "trigger_type", "breakout", "expires_at"]}),
+        (
+            "When",
+            {
+                "fields": [
+                    "trigger_price", "trigger_type", "breakout", "slippage_percent", "expires_at",
+                ]
+            },
+        ),
         ("How often", {"fields": ["most_times", "pause_s", "cooldown_s"]}),
-    ]
+    ]  # fmt: skip
 
     @admin.display(description="state")
     def standing(self, entry: AutoEntry) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from redis import Redis
 from redis.exceptions import RedisError
 
+from accounts.models import Account
 from exchange.entries import micros, moment, position_of, position_row
 from exchange.position import Position, PositionId
 
@@ -53,30 +54,33 @@ class CooldownEnds:
 Word = Changed | CooldownEnds
 
 
-def announce(redis: Redis, account_id: int, *, position: Position | None = None) -> None:
+def announce(redis: Redis, account: Account, *, position: Position | None = None) -> None:
     """Say that an account changed; `position` is what the exchange has just shown of it."""
     if position is None:
-        _publish(redis, account_id, str(account_id))
+        _publish(redis, account, str(account.pk))
         return
-    row = {"account": account_id, "at": micros(datetime.now(UTC)), "position": position_row(position)}
-    _publish(redis, account_id, json.dumps(row))
+    row = {"account": account.pk, "at": micros(datetime.now(UTC)), "position": position_row(position)}
+    _publish(redis, account, json.dumps(row))
 
 
 def announce_cooldown(
-    redis: Redis, account_id: int, automation_id: int, position_id: str | None, until: datetime
+    redis: Redis, account: Account, automation_id: int, position_id: str | None, until: datetime
 ) -> None:
-    """Say until when an automation rests on a position, so that somebody looks at that moment."""
-    row = {"account": account_id, "automation": automation_id, "on": position_id}
-    _publish(redis, account_id, json.dumps(row | {"until": micros(until)}))
+    """Say until when an automation pauses on a position, so that somebody looks at that moment."""
+    row = {"account": account.pk, "automation": automation_id, "on": position_id}
+    _publish(redis, account, json.dumps(row | {"until": micros(until)}))
 
 
-def _publish(redis: Redis, account_id: int, text: str) -> None:
+def _publish(redis: Redis, account: Account, text: str) -> None:
     try:
         redis.publish(CHANNEL, text)
     except RedisError as error:
-        logger.warning(
-            "change not announced", extra={"account": account_id, "why": type(error).__name__}
-        )
+        extra = {
+            "account": account.pk,
+            "account_name": account.name,
+            "why": type(error).__name__,
+        }
+        logger.warning("change not announced", extra=extra)
 
 
 def listen(redis: Redis, heed: Callable[[Word], None], stopping: threading.Event) -> None:
@@ -99,7 +103,7 @@ def _listen_once(redis: Redis, heed: Callable[[Word], None], stopping: threading
             try:
                 heed(word)
             except Exception:  # the thread's outermost loop: what one word says ends no listening
-                logger.exception("word not heeded", extra={"account": word.account_id})
+                logger.exception("word not heeded", extra={"word": word})
 
 
 def _word(data: Any) -> Word | None:

@@ -25,7 +25,7 @@ _READ: Final = """
 SELECT ARRAY[coalesce(everything.switch, 'active'), account.switch, automation.switch] AS switches,
        automation.enabled, automation.shadow,
        account.is_active AND account.verified_at IS NOT NULL AS may_act,
-       account.reserve_sats, account.budget_per_day_sats,
+       account.reserve_sats, account.budget_per_day_sats, account.entry_budget_per_day_sats,
        account.commands_per_minute, account.guard_commands_per_minute,
        acted.*, used.*
   FROM accounts_account AS account
@@ -36,7 +36,9 @@ SELECT ARRAY[coalesce(everything.switch, 'active'), account.switch, automation.s
       FROM (
         SELECT DISTINCT ON (step_id, does) step_id AS step, does, state, price::text, settled_at
           FROM automations_execution
-         WHERE account_id = account.id AND position_id = %(position)s
+         WHERE account_id = account.id
+           AND (position_id = %(position)s OR (continues_as <> '' AND continues_as = %(position)s))
+           AND (position_id <> 'cross' OR decided_at >= coalesce(account.cross_since, '-infinity'))
            AND automation_id = automation.id AND settled_at IS NOT NULL
            AND state <> ALL(%(idle)s) AND (state <> 'shadow' OR automation.shadow)
          ORDER BY step_id, does, id DESC
@@ -69,7 +71,9 @@ SELECT ARRAY[coalesce(everything.switch, 'active'), account.switch, automation.s
                state = ANY(%(spending)s) AS spends,
                state = ANY(%(unsettled)s) AS open,
                automation_id = automation.id AS own,
-               position_id = %(position)s AS here,
+               (position_id = %(position)s OR (continues_as <> '' AND continues_as = %(position)s))
+                   AND (position_id <> 'cross'
+                        OR decided_at >= coalesce(account.cross_since, '-infinity')) AS here,
                decided_at > %(day)s AS recent,
                (state <> 'shadow' OR (automation.shadow AND automation_id = automation.id))
                    AND does <> 'notify' AND decided_at > %(minute)s AS commands
@@ -77,7 +81,8 @@ SELECT ARRAY[coalesce(everything.switch, 'active'), account.switch, automation.s
           LEFT JOIN automations_marginguard AS guard
             ON guard.automation_ptr_id = execution.automation_id
          WHERE account_id = account.id
-           AND (decided_at > %(day)s OR position_id = %(position)s OR state = ANY(%(unsettled)s))
+           AND (decided_at > %(day)s OR position_id = %(position)s OR state = ANY(%(unsettled)s)
+                OR (continues_as <> '' AND continues_as = %(position)s))
       ) AS execution
  ) AS used
  WHERE account.id = %(account)s
@@ -134,6 +139,7 @@ class Condition:
     reserve_sats: int
     budget_per_day_sats: int | None
     """Of the account, for top-ups; None: unbounded."""
+    entry_budget_per_day_sats: int | None
     commands_per_minute: int
     """What entries and exits of the account may send together."""
     guard_commands_per_minute: int

@@ -58,7 +58,7 @@ def _taken(now: datetime) -> Notification | None:
         wait = FIRST_WAIT * 2**due.attempts
         same = Notification.objects.due(now).filter(pk=due.pk)
         if same.update(attempts=F("attempts") + 1, next_attempt_at=now + wait):
-            due.attempts += 1
+            due.refresh_from_db()  # repetitions may have joined it until now
             return due
     return None
 

@@ -110,7 +110,7 @@ def _account(owner: User, part: Part, credentials: Credentials) -> Account:
 
 def _guard(account: Account, wanted: Guard) -> None:
     guard, made = MarginGuard.objects.get_or_create(
-        account=account, name=wanted.name, defaults={"metric": wanted.metric}
+        account=account, name=wanted.name, defaults={"metric": wanted.metric, "enabled": True}
     )
     if made:
         guard.steps.create(**wanted.step)

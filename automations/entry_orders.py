@@ -1,37 +1,98 @@
 """An entry's order: open it when the price comes, and take it back when its time is over."""
 
+from dataclasses import replace
 from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
-from automations import ending, executing, journal, reconciling, resting
-from automations.executing import Cause, Facts
+from automations import earmarking, ending, executing, journal, reconciling, resting
+from automations.executing import Cause, Facts, Outcome
+from automations.gates import Refusal
 from automations.models import AutoEntry, Execution
 from automations.reading import Seen, plain, read_price
 from automations.reconciling import Standing
-from automations.rules.actions import CancelOrder, Hold
+from automations.rules.actions import CancelOrder, Hold, OpenPosition
+from automations.rules.auto_entry import Missed
 from exchange.client import Client
+from exchange.errors import ExchangeError, KeyRefusedError
+from exchange.market import Source
+from exchange.money import Sats
 from exchange.position import PositionId, Regime
 
 
 def enter(entry: AutoEntry, cause: Cause, client: Client) -> dict[str, Any]:
-    """Open the entry's trade if its price came; the answer is `pending`, `completed`, or a word."""
+    """Open the entry's trade if its price came.
+
+    The answer is `pending`, `missed`, `completed`, `placed` where the order only rests, or a word.
+    """
     over = ending.end([entry])
     if over:
         return {"status": over[entry.pk]}
-    seen = read_price(client)
-    facts = Facts(seen=seen, cause=cause)
-    decision = entry.rule().decide(seen.quote.price, client_id=executing.new_label())
+    facts, decision = _decided(entry, cause, client)
+    if isinstance(decision, Missed):
+        return _miss(entry, facts, decision)
     if isinstance(decision, Hold):
-        return _pending(entry, seen, decision)
-    outcome = executing.carry_out(entry, [decision], facts, client)
+        return _unopened("pending", entry, facts.seen, decision)
+    held = _held_for_guards(entry, decision, facts, client)
+    if held is not None:
+        executing.hold(entry, held, facts, position_id="")
+        return {"status": held.reason}
+    return _opened(entry, executing.carry_out(entry, [decision], facts, client))
+
+
+def _decided(entry: AutoEntry, cause: Cause, client: Client) -> tuple[Facts, OpenPosition | Hold]:
+    """Decide; before a price is missed for good, the exchange itself is asked for it once more."""
+    seen, rule, label = read_price(client), entry.rule(), executing.new_label()
+    decision = rule.decide(seen.quote.price, client_id=label)
+    if isinstance(decision, Missed) and seen.quote.source is Source.STREAM:
+        seen = replace(seen, quote=client.rest.quote())
+        decision = rule.decide(seen.quote.price, client_id=label)
+    return Facts(seen=seen, cause=cause), decision
+
+
+def _miss(entry: AutoEntry, facts: Facts, missed: Missed) -> dict[str, Any]:
+    """Disarm the entry, and tell that its price came and went."""
+    with transaction.atomic():
+        if AutoEntry.objects.filter(pk=entry.pk, enabled=True).update(enabled=False):
+            journal.record(
+                entry,
+                journal.MISSED,
+                message=f"missed: {missed.reason}; nothing was opened, and it is disabled",
+                data=facts.as_data(),
+                now=timezone.now(),
+                position_id="",
+            )
+    return _unopened("missed", entry, facts.seen, missed)
+
+
+def _held_for_guards(
+    entry: AutoEntry, opening: OpenPosition, facts: Facts, client: Client
+) -> Refusal | None:
+    """Refuse what would take the sats that a guard may need; unknown positions may need any."""
+    try:
+        need = earmarking.needed(entry.account, client, timezone.now())
+        free = client.balance().free if need else Sats(0)
+    except KeyRefusedError:
+        raise
+    except ExchangeError as error:
+        because = f"what its guards may need cannot be told: {error}"
+        return Refusal(
+            reason="guards_need_unknown", because=because, message=f"{opening.why}, but {because}"
+        )
+    taken = earmarking.takes_from_guards(opening, facts.seen.quote.price, free=free, need=need)
+    if taken is None:
+        return None
+    return Refusal(reason="guards_need", because=taken, message=f"{opening.why}, but {taken}")
+
+
+def _opened(entry: AutoEntry, outcome: Outcome) -> dict[str, Any]:
     if outcome.word in {Execution.State.CONFIRMED, Execution.State.REJECTED}:
         ending.end([entry])  # disarms it where this was the last time
     if outcome.execution is None or outcome.word != Execution.State.CONFIRMED:
         return {"status": outcome.word}
     return outcome.answer() | {
-        "status": "completed",
+        "status": "placed" if outcome.execution.rests else "completed",
         "tradeId": outcome.execution.position_id,
         "side": entry.side,
         "quantity": outcome.execution.quantity,
@@ -72,10 +133,10 @@ def _write_off(entry: AutoEntry, placed: Execution, standing: Standing, facts: F
     return f"{standing} first"
 
 
-def _pending(entry: AutoEntry, seen: Seen, held: Hold) -> dict[str, Any]:
-    """Return the answer of an entry whose price has not come."""
+def _unopened(status: str, entry: AutoEntry, seen: Seen, held: Hold) -> dict[str, Any]:
+    """Return the answer of an entry whose price has not come, or came and went."""
     return {
-        "status": "pending",
+        "status": status,
         "reason": held.reason,
         "currentPrice": plain(seen.quote.price),
         "triggerPrice": None if entry.trigger_price is None else plain(entry.trigger_price),

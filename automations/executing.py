@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from fractions import Fraction
 from typing import Any, Final
 
 from django.conf import settings
@@ -40,8 +41,8 @@ from automations.rules.actions import (
     OpenPosition,
     ReducePosition,
 )
-from automations.rules.reopening import pays_for_itself, rest_of
-from automations.suspending import suspend
+from automations.rules.reopening import gave_back, pays_for_itself, rest_of
+from automations.suspending import note_refusal
 from exchange.account import Balance
 from exchange.client import Client
 from exchange.errors import (
@@ -52,7 +53,9 @@ from exchange.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from exchange.position import Position, PositionId, Regime
+from exchange.money import UsdPerBtc
+from exchange.position import Position, PositionId
+from exchange.trade import ClosedTrade
 
 __all__ = ["Cause", "Facts", "Outcome", "carry_out", "hold", "new_label"]
 
@@ -60,7 +63,7 @@ logger = logging.getLogger(__name__)
 
 _SETTLED_FIELDS: Final = [
     "state", "error", "report", "settled_at", "after", "position_id", "quantity",
-    "read_back_due",
+    "read_back_due", "rests",
 ]  # fmt: skip
 _SENT: Final = """
 SET LOCAL synchronous_commit = off;
@@ -82,6 +85,8 @@ class Outcome:
     """As the exchange answered."""
     refusals: tuple[Refusal, ...] = ()
     """Why nothing was done."""
+    ended: ClosedTrade | None = None
+    """The isolated trade as it was closed."""
 
     def answer(self) -> dict[str, Any]:
         """Return the word, and the executions to be read back now: a reopening follows a close."""
@@ -136,9 +141,9 @@ def carry_out(
         if automation.shadow:
             return _settle(intent, Execution.State.SHADOW)
     sent = _send(intent, client)
-    if not isinstance(intent.action, ReducePosition) or sent.word != Execution.State.CONFIRMED:
+    if not isinstance(intent.action, ReducePosition) or sent.ended is None:
         return sent
-    return _reopen(intent, intent.action, client) if _is_isolated(facts) else sent
+    return _reopen(intent, intent.action, sent.ended, client)
 
 
 def _choose(
@@ -170,7 +175,7 @@ def _without_action(
     ends = [refused.until for refused in choice.refusals if refused.until is not None]
     if ends:
         changes.announce_cooldown(
-            redis_client(), automation.account_id, automation.pk, position_id or None, min(ends)
+            redis_client(), automation.account, automation.pk, position_id or None, min(ends)
         )
     if told:
         return replace(told[-1], refusals=choice.refusals)
@@ -194,10 +199,6 @@ def hold(
 
 def _of_refusal(refusal: Refusal) -> dict[str, Any]:
     return {} if refusal.missing is None else {"missing": refusal.missing}
-
-
-def _is_isolated(facts: Facts) -> bool:
-    return facts.position is not None and facts.position.regime is Regime.ISOLATED
 
 
 def _balance(
@@ -242,13 +243,20 @@ def _intend(automation: Automation, action: Command, facts: Facts) -> _Intent:
 def _send(intent: _Intent, client: Client) -> Outcome:
     _move_to_sent(intent.execution)
     try:
-        done = perform(intent.action, intent.facts.position, client, label=intent.execution.client_id)
+        done = perform(
+            intent.action,
+            intent.facts.position,
+            client,
+            label=intent.execution.client_id,
+            urgency=_urgency(intent.facts),
+        )
     except TransientError as error:
         _settle(intent, Execution.State.NOT_SENT, error=error)
         raise
     except KeyRefusedError as error:
-        suspend(intent.automation.account, str(error))
-        return _settle(intent, Execution.State.REJECTED, error=error)
+        note_refusal(intent.automation.account, str(error))
+        _settle(intent, Execution.State.NOT_SENT, error=error)
+        raise TransientError(str(error)) from error
     except RejectedError as error:
         # An order that cannot be taken back may be filled by now: what the exchange shows decides.
         taken_back = isinstance(intent.action, CancelOrder)
@@ -257,6 +265,12 @@ def _send(intent: _Intent, client: Client) -> Outcome:
     except (UnknownOutcomeError, OperatorNeededError) as error:
         return _settle(intent, Execution.State.UNKNOWN, error=error)
     return _settle(intent, Execution.State.CONFIRMED, done=done)
+
+
+def _urgency(facts: Facts) -> Fraction | None:
+    """Return how far liquidation is: the nearest position goes first at the exchange's limit."""
+    position = facts.position
+    return None if position is None else position.liquidation_distance_at(facts.seen.quote.price)
 
 
 def _move_to_sent(execution: Execution) -> None:
@@ -282,11 +296,14 @@ def _settle(
     if done is not None:
         execution.position_id = done.opened or execution.position_id
         execution.quantity = done.quantity or execution.quantity
+        execution.rests = execution.rests and done.rests
         if done.position is not None:
             execution.after = described(done.position, intent.facts.seen.quote)
     with transaction.atomic():
         update(execution, *_SETTLED_FIELDS)
         remember_step(execution)
+        if execution.follows is not None and state == Execution.State.CONFIRMED:
+            follow(execution.follows, PositionId(execution.position_id))
         if done is not None and isinstance(intent.action, CancelOrder):
             resting.no_longer_rests(execution.automation_id, execution.position_id)
         outcome = journal.EXECUTED if state == Execution.State.CONFIRMED else state.value
@@ -299,9 +316,15 @@ def _settle(
             entries += _limited(intent, intent.action, done, now)
         journal.append(*entries)
     position = done.position if done else None
-    changes.announce(redis_client(), execution.account_id, position=position)
+    changes.announce(redis_client(), intent.automation.account, position=position)
     logger.info("execution settled", extra=_fields(intent) | {"state": state.value})
-    return Outcome(word=state.value, execution=execution, action=intent.action, position=position)
+    return Outcome(
+        word=state.value,
+        execution=execution,
+        action=intent.action,
+        position=position,
+        ended=done.ended if done else None,
+    )
 
 
 def _limited(
@@ -331,12 +354,15 @@ def _told(intent: _Intent) -> str:
     return execution.error or intent.action.why
 
 
-def _reopen(closed: _Intent, action: ReducePosition, client: Client) -> Outcome:
-    """Open the rest of a closed trade anew (API notes, 7.1 A); where that fails, stay flat."""
+def _reopen(closed: _Intent, action: ReducePosition, ended: ClosedTrade, client: Client) -> Outcome:
+    """Open the rest of a closed trade anew (API notes, 7.1 A); where that fails, stay flat.
+
+    It costs no more than what truly came back.
+    """
     position = closed.facts.position
     assert position is not None
-    price = closed.facts.seen.quote.price
-    rest = rest_of(position, action, price, client_id=new_label())
+    came_back, price = gave_back(position, ended), _lowest_price(ended, client)
+    rest = rest_of(position, action, price, came_back=came_back, client_id=new_label())
     facts = replace(closed.facts, position=None)
     execution = intent_after(closed.execution, rest)
     intent = _Intent(automation=closed.automation, execution=execution, action=rest, facts=facts)
@@ -345,7 +371,7 @@ def _reopen(closed: _Intent, action: ReducePosition, client: Client) -> Outcome:
             return Outcome(word="given up meanwhile")
         request = Request.read(closed.automation, action, facts.seen, None, locking=True)
         refused = gates.thrown(request)
-        if refused is None and not pays_for_itself(position, rest, price):
+        if refused is None and not pays_for_itself(rest, price, came_back):
             refused = request.refuse("too_little_left", "too little came back for the rest")
         if refused is not None:
             left = replace(refused, message=report_flat(closed.execution, refused.message))
@@ -353,13 +379,18 @@ def _reopen(closed: _Intent, action: ReducePosition, client: Client) -> Outcome:
             return Outcome(word=refused.reason, execution=closed.execution)
         insert([execution])
     try:
-        outcome = _send(intent, client)
+        return _send(intent, client)
     except TransientError:
         # Not sent, and not tried again: the market moved on, and flat is the safe side.
-        outcome = Outcome(word=Execution.State.NOT_SENT, execution=execution)
-    if outcome.word == Execution.State.CONFIRMED:
-        follow(closed.execution, PositionId(execution.position_id))
-    return outcome
+        return Outcome(word=Execution.State.NOT_SENT, execution=execution)
+
+
+def _lowest_price(ended: ClosedTrade, client: Client) -> UsdPerBtc:
+    """Return the lower of the price of the close and the newest: there the rest costs the most sats."""
+    try:
+        return min(ended.exit, client.price(settings.DATA_MAX_AGE_S).price)
+    except ExchangeError:
+        return ended.exit
 
 
 def _fields(intent: _Intent) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from automations.models import JournalChain, JournalEntry
 _AT_ONCE: Final = 2000
 _COLUMNS: Final = (
     "id", "timestamp", "event", "accountId", "automationId", "executionId", "positionId", "type",
-    "message", "data", "previousHash", "hash",
+    "message", "data", "sealed", "previousHash", "hash",
 )  # fmt: skip
 _STARTS_A_FORMULA: Final = frozenset("=+-@\uff1d\uff0b\uff0d\uff20'")
 """What a spreadsheet takes for a formula, wide forms too; and the mark that says it is none."""
@@ -140,18 +140,25 @@ def _remember(account_id: int, last_id: int, scope: Scope) -> None:
 
 
 def _fields(entry: JournalEntry) -> dict[str, Any]:
-    fields = entry.as_json() | {
+    shown = entry.as_json()
+    fields = shown | {
         "id": entry.pk,
         "event": entry.event,
         "accountId": entry.account_id,
         "executionId": entry.execution_id,
         "positionId": entry.position_id,
-        # The database has an order of its own for keys.
-        "data": json.loads(json.dumps(entry.data, sort_keys=True)),
+        "data": _in_order(shown["data"]),
+        # As the hash was made of it: decimals are texts, and the type is the kind's.
+        "sealed": _in_order({"type": entry.type, "data": entry.data}),
         "previousHash": entry.previous_hash,
         "hash": entry.hash,
     }
     return {column: fields[column] for column in _COLUMNS}
+
+
+def _in_order(data: dict[str, Any]) -> Any:
+    """Return the same with sorted keys; the database has an order of its own."""
+    return json.loads(json.dumps(data, sort_keys=True))
 
 
 def _csv(entries: Iterable[JournalEntry]) -> Iterator[str]:
@@ -168,7 +175,7 @@ def _csv(entries: Iterable[JournalEntry]) -> Iterator[str]:
     yield taken(_COLUMNS)
     for entry in entries:
         fields = _fields(entry)
-        fields["data"] = json.dumps(fields["data"])
+        fields |= {name: json.dumps(fields[name]) for name in ("data", "sealed")}
         yield taken(_harmless(cell) for cell in fields.values())
 
 

@@ -6,6 +6,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, assert_never
 
+from automations.models import MarginGuard
+from automations.models.automation import NO_STOP_ON_CROSS
 from automations.previewing import Outlook, Preview, Subject
 from automations.reading import plain
 from automations.rules.actions import (
@@ -68,8 +70,14 @@ def _notes(preview: Preview) -> Iterator[str]:
         yield "It is disabled: nothing of this happens until it is enabled."
     if preview.automation.shadow:
         yield "It is a shadow: its actions are written down and never sent."
+    if isinstance(preview.automation, MarginGuard) and preview.automation.regime == Regime.CROSS:
+        yield NO_STOP_ON_CROSS
     if preview.others:
         yield f"It leaves {preview.others} other running position(s) alone."
+    for subject in preview.subjects:
+        if subject.position is not None and subject.closes_first is not None:
+            stop = _price(subject.closes_first)
+            yield f"Position {subject.position.id}: your stop at {stop} closes before the guard acts."
     if not preview.subjects:
         yield "No position of its own runs now: there is nothing to act on."
 
@@ -225,6 +233,7 @@ def _subject_json(subject: Subject) -> dict[str, Any]:
     position = subject.position
     return {
         "position": None if position is None else {"id": position.id, **_position_json(position)},
+        "closesFirst": None if subject.closes_first is None else plain(subject.closes_first),
         "outlooks": [_outlook_json(outlook) for outlook in subject.outlooks],
     }
 

@@ -317,8 +317,7 @@ def bounds(request: Request) -> Iterator[Bound]:
             yield from _balance(request)
         case OpenPosition(order=NewTrade()):
             used = request.condition
-            spent = Sats(used.spent_by_guards + used.spent_by_entries)
-            yield from _bound("account's", used.budget_per_day_sats, spent)
+            yield from _bound("account's entry", used.entry_budget_per_day_sats, used.spent_by_entries)
             yield from _balance(request)
         case _:
             return

@@ -9,7 +9,7 @@ from typing import Any, Final
 from django.utils import timezone
 
 from automations import gates, journal
-from automations.models import Automation, Execution, GuardStep, JournalEntry, MarginGuard
+from automations.models import AutoEntry, Automation, Execution, GuardStep, JournalEntry, MarginGuard
 from automations.models.execution import in_places
 from automations.reading import Seen, described, plain, told
 from automations.rules.actions import CancelOrder, Command, OpenPosition, ReducePosition
@@ -18,6 +18,7 @@ from exchange.position import Position, Regime
 
 _LABEL: Final = "hub-"
 """Begins the label of every order of ours."""
+_OPENS: Final = Execution.Does.OPEN_POSITION
 _OF_BALANCE: Final = tuple(told(None))
 
 
@@ -73,7 +74,7 @@ def intent_of(automation: Automation, action: Command, facts: Facts) -> Executio
         price_source=seen.quote.source,
         positions_at=seen.positions.at if seen.positions else None,
         positions_source=seen.positions.source if seen.positions else "",
-        before=facts.before,
+        before=facts.before | _ordered(automation, action),
         decided_at=timezone.now(),
         **_of_action(action)
         | {
@@ -81,6 +82,17 @@ def intent_of(automation: Automation, action: Command, facts: Facts) -> Executio
             "step": _step(automation, action),
         },
     )
+
+
+def _ordered(automation: Automation, action: Command) -> dict[str, Any]:
+    """Return what an entry orders, beside its quantity, as it stood when it was decided."""
+    if not isinstance(action, OpenPosition) or not isinstance(automation, AutoEntry):
+        return {}
+    return {
+        "side": action.order.side.value,
+        "leverage": plain(automation.leverage),
+        "market": automation.market,
+    }
 
 
 def intent_after(closed: Execution, rest: OpenPosition) -> Execution:
@@ -139,6 +151,7 @@ def entry_about(
             "quantity": execution.quantity,
             "level": None if execution.level is None else plain(execution.level),
             "executionId": execution.pk,
+            **({"tradeId": execution.position_id or None} if execution.does == _OPENS else {}),
             "after": execution.after if after is None else after,
         },
         now=now,

@@ -10,23 +10,46 @@ from automations import telling
 from automations.models import Automation, Execution, JournalChain, JournalEntry
 from automations.models.compiled import Compiled, insert, update
 
-LIMITED: Final = "limited"
-"""A top-up was made in part: beside its own entry, what is missing."""
 INTENDED: Final = "intended"
 EXECUTED: Final = "executed"
 READ_BACK: Final = "read_back"
 """What the exchange shows after an action: position and balance."""
+LIMITED: Final = "limited"
+"""A top-up was made in part: beside its own entry, what is missing."""
 RECONCILED: Final = "reconciled"
+UNSETTLED: Final = "unsettled"
+"""For 30 s nobody knows what came of an action."""
 DISARMED: Final = "disarmed"
-"""An entry that the exchange keeps refusing is not tried again before a person looked."""
+"""Nothing more is done before a person looked: the exchange keeps refusing an entry, or an exit was
+changed by hand."""
+REARMED: Final = "rearmed"
+"""A person lets an automation act on a position again."""
+STOP_AHEAD: Final = "stop_ahead"
+"""A native stop closes the position before its guard acts."""
+MISSED: Final = "missed"
+"""The price of an entry came and went too far: it is disarmed."""
 HELD: Final = "held"
 """The rule wanted to act, and a gate refused."""
 QUARANTINED: Final = "quarantined"
 """Looks did not end, so nobody looks any more."""
 RELEASED: Final = "released"
 """A person lets them look again."""
+# Events of their own, about an account or a position of it that no automation moved:
 KEY_REFUSED: Final = "key_refused"
-"""The exchange refused an account's key; an event of its own."""
+"""The exchange refused an account's key."""
+KEY_ACCEPTED: Final = "key_accepted"
+"""And accepts it again."""
+UNPROTECTED: Final = "unprotected"
+"""Neither stream nor REST tells enough to act, and that lasts."""
+PROTECTED_AGAIN: Final = "protected_again"
+LIQUIDATED: Final = "liquidated"
+STOPLOSS_EXECUTED: Final = "stoploss_executed"
+"""A native stop, by the exchange."""
+TAKEPROFIT_EXECUTED: Final = "takeprofit_executed"
+CLOSED_ELSEWHERE: Final = "closed_elsewhere"
+"""By hand, or by another program."""
+FUNDING_PAID: Final = "funding_paid"
+"""Or received, where the amount is negative."""
 
 _LOCKED: Final = Compiled[Account](
     # Not its key: what only refers to the account can be added meanwhile.
@@ -101,15 +124,22 @@ def lock_chain(account_id: int) -> Account:
 
 
 def record_about(
-    account: Account, event: str, *, message: str, now: datetime, data: dict[str, Any] | None = None
+    account: Account,
+    event: str,
+    *,
+    message: str,
+    now: datetime,
+    data: dict[str, Any] | None = None,
+    position_id: str = "",
 ) -> JournalEntry:
-    """Add one entry about an account as a whole, such as a fallback of its stream.
+    """Add one entry about an account, such as a fallback of its stream, or about a position of it.
 
     Must run inside a transaction.
     """
     entry = JournalEntry(
         event=event,
         account=account,
+        position_id=position_id,
         type="account",
         message=message[:500],
         data=data or {},

@@ -17,13 +17,13 @@ from automations.models.kinds import KINDS, Kind, OnPosition
 from automations.models.quarantine import free_on
 from automations.quarantine import quarantined_on
 from automations.remembering import Memories, memories_of_all
-from automations.rules.actions import Hold
+from automations.rules.actions import asks_for_a_look
 from automations.rules.auto_entry import EntryConfig
 from automations.rules.margin_guard import GuardConfig
 from automations.rules.memory import NOTHING, Memory
-from automations.rules.take_profit_stop_loss import ExitConfig
+from automations.rules.take_profit_stop_loss import Does, ExitConfig
 from automations.triggers import Level
-from exchange.money import UsdPerBtc
+from exchange.market import Quote
 from exchange.position import Position, PositionId, Regime
 
 logger = logging.getLogger(__name__)
@@ -44,17 +44,24 @@ class PositionPlan:
     memories: dict[PositionId, Memory] = field(default_factory=dict)
     quarantined: frozenset[PositionId] = frozenset()
 
+    @property
+    def disarmed(self) -> frozenset[PositionId]:
+        """Return the positions on which its owner's hand won, also those that are gone."""
+        return frozenset(place for place, memory in self.memories.items() if memory.disarmed)
+
     def levels(self, position: Position) -> tuple[Level, ...]:
         """Return the prices at which a look at the position is worth while."""
         rule = self._rule_on(position)
         return () if rule is None else rule.levels(position, self._memory_of(position))
 
-    def due(self, price: UsdPerBtc, positions: Iterable[Position]) -> Iterator[PositionId]:
-        """Yield the positions that must be looked at, at this price."""
+    def due(self, quote: Quote, positions: Iterable[Position]) -> Iterator[PositionId]:
+        """Yield the positions that must be looked at, at this price; guards look at the worse one."""
         for position in positions:
             rule, memory = self._rule_on(position), self._memory_of(position)
+            guards = isinstance(rule, GuardConfig)
+            price = quote.worst_for(position.side) if guards else quote.price
             # A spent step whose danger drew back is looked at too, so that it may act again.
-            if rule and (memory.spent or not isinstance(rule.decide(position, price, memory), Hold)):
+            if rule and (memory.spent or asks_for_a_look(rule.decide(position, price, memory))):
                 yield position.id
 
     def _rule_on(self, position: Position) -> PositionRule | None:
@@ -76,10 +83,11 @@ class EntryPlan:
     rule: EntryConfig
     regime: ClassVar[None] = None
     """It looks at no position."""
+    urgent: ClassVar[bool] = False
 
-    def due(self, price: UsdPerBtc, _: Iterable[Position]) -> Iterator[None]:
+    def due(self, quote: Quote, _: Iterable[Position]) -> Iterator[None]:
         """Yield once if it would open at this price."""
-        if not isinstance(self.rule.decide(price), Hold):
+        if asks_for_a_look(self.rule.decide(quote.price)):
             yield None
 
 
@@ -142,13 +150,18 @@ def _plan(automation: Kind, past: _Past) -> Plan:
         return EntryPlan(automation_id=automation.pk, rule=automation.rule())
     return PositionPlan(
         automation_id=automation.pk,
-        urgent=isinstance(automation, MarginGuard),
+        urgent=_is_urgent(automation),
         regime=Regime(automation.regime),
         rule=automation.rule(),
         own_rules=_own_rules(automation),
         memories=past.memories.get(automation.pk, {}),
         quarantined=past.quarantined.get(automation.pk, frozenset()),
     )
+
+
+def _is_urgent(automation: OnPosition) -> bool:
+    """Whether it must not wait behind anything else: it saves, or stops, a position that loses."""
+    return isinstance(automation, MarginGuard) or automation.does == Does.CLOSE_SL
 
 
 def _own_rules(automation: OnPosition) -> dict[PositionId, PositionRule]:

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from accounts.gateway import redis_client
-from automations import changes, executing, gates, reconciling
+from automations import changes, cross_epoch, disarming, executing, gates, reconciling
 from automations.executing import Cause, Facts, Outcome
 from automations.models import Execution, MarginGuard
 from automations.models.kinds import OnPosition
@@ -22,6 +22,7 @@ from automations.rules.actions import (
     AddMargin,
     ClosePosition,
     Decision,
+    Disarm,
     Hold,
     PositionAction,
 )
@@ -29,7 +30,7 @@ from automations.rules.margin_guard import GuardConfig
 from exchange.client import Client
 from exchange.errors import ExchangeError, TransientError
 from exchange.market import Source
-from exchange.position import Position, PositionId, PositionsSnapshot, Regime
+from exchange.position import CROSS, Position, PositionId, PositionsSnapshot, Regime
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ class PositionLook:
     ) -> Outcome:
         position = seen.position(self._position_id)
         if position is None:
-            return Outcome(word="the position is gone")
+            return self._gone(seen)
         rule = self._automation.rule(position.id)
         if not rule.covers(position):
             return Outcome(word="the position is none of its")
@@ -139,6 +140,8 @@ class PositionLook:
         fresher = self._fresher(seen, found)
         if fresher is not None:
             return self._decide(fresher, only=only, follows=follows)
+        facts = Facts(seen=seen, cause=self._cause, position=position)
+        self._disarm_where_asked(found, facts)
         wishes = [wish for wish in found if self._is_open(wish, only)]
         if only is not None and not wishes:
             return Outcome(word=BUSY)
@@ -147,22 +150,33 @@ class PositionLook:
         return executing.carry_out(
             self._automation,
             wishes,
-            Facts(seen=seen, cause=self._cause, position=position),
+            facts,
             self._client,
             not_seen=self._not_seen,
             retries=self._retries,
             follows=follows,
         )
 
+    def _gone(self, seen: Seen) -> Outcome:
+        if self._position_id == CROSS and seen.positions is not None:
+            cross_epoch.begin_anew(self._automation.account_id, seen.positions.at)
+        return Outcome(word="the position is gone")
+
     def _found(self, rule: PositionRule, position: Position, seen: Seen) -> tuple[Decision, ...]:
         """Return all that the rule wishes for."""
-        price, memory = seen.quote.price, memory_of(self._automation, position.id)
+        memory = memory_of(self._automation, position.id)
         if not isinstance(rule, GuardConfig):
-            return (rule.decide(position, price, memory),)
+            return (rule.decide(position, seen.quote.price, memory),)
+        price = seen.quote.worst_for(position.side)
         if isinstance(self._automation, MarginGuard) and memory.spent:
             still = rule.still_spent(position, price, memory)
             forget_returned(self._automation, position, still)
         return rule.wishes(position, price, memory)
+
+    def _disarm_where_asked(self, wishes: Sequence[Decision], facts: Facts) -> None:
+        for wish in wishes:
+            if isinstance(wish, Disarm):
+                disarming.disarm(self._automation, self._position_id, wish.reason, facts.as_data())
 
     def _is_open(self, wish: Decision, only: type[PositionAction] | None) -> bool:
         """Whether it is still to be tried in this look."""
@@ -246,7 +260,7 @@ class PositionLook:
             return self._read(settings.DATA_MAX_AGE_S)
         changes.announce_cooldown(
             redis_client(),
-            execution.account_id,
+            self._automation.account,
             execution.automation_id,
             execution.position_id,
             timezone.now() + SHOWS_WITHIN,

@@ -10,21 +10,23 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
+from typing import Final
 
 from django.db import transaction
 from django.utils import timezone
 
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for
-from automations import ending, gates, services
+from automations import earmarking, ending, gates, services
 from automations.gates import Request
-from automations.models import AutoEntry, Execution, Quarantine
+from automations.models import AutoEntry, Execution, MarginGuard, Quarantine
 from automations.models.kinds import Kind, OnPosition
 from automations.reading import Seen, plain, read, read_price
 from automations.remembering import memories_of
-from automations.rules.actions import Action, AddMargin, CancelOrder, Hold
+from automations.rules.actions import Action, AddMargin, CancelOrder, Hold, OpenPosition
 from automations.rules.aftermath import Aftermath, Circumstances, foresee
 from automations.rules.memory import NOTHING, Memory
+from automations.rules.native_stops import closes_first
 from automations.triggers import Direction, Level
 from exchange.account import AccountState, Balance
 from exchange.client import Client
@@ -34,6 +36,8 @@ from exchange.formulas import FEE_RATES
 from exchange.market import Quote
 from exchange.money import MAX_PRICE, Exact, Sats, UsdPerBtc
 from exchange.position import Position, PositionId, Regime
+
+_NOTHING: Final = Sats(0)
 
 
 class CannotBeSeenError(Exception):
@@ -50,6 +54,8 @@ class Sight:
     """When the account was asked for."""
     cross: CrossPosition | None = None
     """Read for entries on the cross position."""
+    needed: Sats = _NOTHING
+    """Read for entries: what guards may still add to the positions that run."""
 
     @property
     def balance(self) -> Balance:
@@ -97,6 +103,8 @@ class Subject:
 
     position: Position | None
     outlooks: tuple[Outlook, ...]
+    closes_first: UsdPerBtc | None = None
+    """A native stop that closes the position before the guard acts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +159,10 @@ def _see(automation: Kind, client: Client) -> Sight:
     if not isinstance(automation, AutoEntry):
         return Sight(account=account, asked_at=asked_at, seen=read(client, regime))
     cross = client.rest.cross.position() if regime is Regime.CROSS else None
-    return Sight(account=account, asked_at=asked_at, cross=cross, seen=read_price(client))
+    needed = earmarking.needed(automation.account, client, asked_at)
+    return Sight(
+        account=account, asked_at=asked_at, cross=cross, needed=needed, seen=read_price(client)
+    )
 
 
 @contextmanager
@@ -193,7 +204,9 @@ def _of_position(automation: OnPosition, position: Position, memory: Memory, sig
         for price in _ahead(levels, market)
     ]
     now = weighing.outlook(rule.decide(position, market, memory), market, _reached(levels, market))
-    return Subject(position=position, outlooks=(now, *outlooks))
+    guards = isinstance(automation, MarginGuard)
+    stop = closes_first(position, levels, memory) if guards else None
+    return Subject(position=position, outlooks=(now, *outlooks), closes_first=stop)
 
 
 def _of_entry(entry: AutoEntry, sight: Sight) -> Subject:
@@ -270,13 +283,15 @@ class _Weighing:
         )
 
     def _request(self, action: Action, price: UsdPerBtc) -> Request:
+        """Return it as once the automation is enabled: who looks first enables it afterwards."""
         seen = self.sight.seen
-        return Request.read(
+        request = Request.read(
             self.automation,
             action,
             replace(seen, quote=replace(seen.quote, price=price)),
             self.sight.balance,
         )
+        return replace(request, condition=replace(request.condition, enabled=True))
 
     def _obstacle(self, request: Request) -> str | None:
         """Return what stands in the way, in the order in which the path that acts asks."""
@@ -287,11 +302,20 @@ class _Weighing:
         if latest is not None and latest.state in Execution.UNSETTLED:
             return "an earlier action is not settled yet"
         if isinstance(self.automation, AutoEntry):
-            word = ending.over(self.automation)
+            word = ending.over(self.automation) or self._taken_from_guards(request)
             if word is not None:
                 return word
         refused = gates.refusal(request)
         return None if refused is None else refused.because
+
+    def _taken_from_guards(self, request: Request) -> str | None:
+        assert isinstance(request.action, OpenPosition)
+        return earmarking.takes_from_guards(
+            request.action,
+            request.seen.quote.price,
+            free=self.sight.account.balance,
+            need=self.sight.needed,
+        )
 
     def _after(self, action: Action, price: UsdPerBtc) -> Aftermath:
         at = Circumstances(

@@ -1,18 +1,23 @@
 """What a decision sees: the price and the positions of one regime, with their age and source."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
 
+from exchange import formulas
 from exchange.account import Balance
 from exchange.client import Client
+from exchange.cross import CrossOrder
+from exchange.formulas import Side
 from exchange.live import View
 from exchange.market import Quote, Source
+from exchange.money import UsdPerBtc
 from exchange.position import Position, PositionId, PositionsSnapshot, Regime
+from exchange.trade import ClosedTrade
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,35 +43,39 @@ def read(
     *,
     not_before: datetime | None = None,
     ahead: View | None = None,
-    positions_max_age_s: float | None = None,  # noqa: ARG001
+    positions_max_age_s: float | None = None,
 ) -> Seen:
     """Read the price, and positions no older than their limit nor than `not_before`.
 
     `ahead` is what the live view held when it was read for many accounts at once.
+    `positions_max_age_s` is the limit of the positions alone; by default that of the price.
 
     Raises:
         ExchangeError: what was asked for cannot be had that fresh.
     """
     if regime is Regime.ISOLATED:
-        snapshot = client.snapshot(settings.DATA_MAX_AGE_S, not_before=not_before, ahead=ahead)
+        snapshot = client.snapshot(
+            settings.DATA_MAX_AGE_S,
+            not_before=not_before,
+            ahead=ahead,
+            positions_max_age_s=positions_max_age_s,
+        )
         return Seen(quote=snapshot.quote, positions=snapshot.positions, balance=snapshot.balance)
-    return replace(read_price(client, ahead=ahead), positions=read_cross(client))
-
-
-def read_cross(
-    client: Client, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
-) -> PositionsSnapshot:
-    """Read the cross position by REST, as a snapshot of one position or none."""
-    at = now()
-    position = client.rest.cross.position().running()
-    return PositionsSnapshot(positions=(position,) if position else (), at=at, source=Source.REST)
+    # The price after the position: it would be old by the time a slow exchange has answered.
+    limit_s = settings.DATA_MAX_AGE_S if positions_max_age_s is None else positions_max_age_s
+    positions = client.cross(limit_s)
+    return replace(read_price(client, ahead=ahead), positions=positions)
 
 
 def read_all(client: Client) -> PositionsSnapshot:
-    """Read the isolated trades and the cross position by REST, as old as the older of the two."""
+    """Read the isolated trades and the cross position by REST, as old as the older of the two.
+
+    Whoever arms triggers takes them however long they took: old ones are better than none.
+    """
     isolated = client.rest.positions()
-    cross = read_cross(client)
-    return replace(isolated, positions=(*isolated.positions, *cross.positions))
+    cross = client.cross()
+    both = (*isolated.positions, *cross.positions)
+    return replace(isolated, positions=both, with_cross=True)
 
 
 def read_price(client: Client, *, ahead: View | None = None) -> Seen:
@@ -76,16 +85,45 @@ def read_price(client: Client, *, ahead: View | None = None) -> Seen:
 
 def described(position: Position, quote: Quote) -> dict[str, Any]:
     """Return a position at a price as the record and the journal keep it."""
+    profit = position.profit_at(quote.price)
     return {
+        "side": position.side.value,
         "margin": position.margin,
+        "pnl": formulas.profit_sats(position.side, position.quantity, position.entry, quote.price),
+        "pnlPercentage": str(_six_places(100 * profit / position.margin)) if position.margin else None,
         "marginRatio": str(_six_places(position.margin_ratio_at(quote.price))),
         "liquidation": plain(position.liquidation),
         "quantity": position.quantity,
         "entry": plain(position.entry),
         "fundingFees": position.funding_fees,
+        "cashedIn": position.cashed_in,
         "stoploss": None if position.stoploss is None else plain(position.stoploss),
         "trailing": None if position.trailing is None else plain(position.trailing),
         "takeprofit": None if position.takeprofit is None else plain(position.takeprofit),
+    }
+
+
+def closing(trade: ClosedTrade) -> dict[str, Any]:
+    """Return how a trade ended, as the record and the journal keep it; the profit is before fees."""
+    return {
+        "exitPrice": plain(trade.exit),
+        "realisedPnl": trade.profit,
+        "openingFee": trade.opening_fee,
+        "closingFee": trade.closing_fee,
+        "fundingFees": trade.funding_fees,
+    }
+
+
+def closing_on_cross(position: Mapping[str, Any], order: CrossOrder) -> dict[str, Any]:
+    """Return the same for an order that closed some of the cross position, as it stood before.
+
+    The exchange tells no profit of one order: it is computed.
+    """
+    side, entry = Side(position["side"]), UsdPerBtc(Decimal(position["entry"]))
+    return {
+        "exitPrice": plain(order.price),
+        "realisedPnl": formulas.profit_sats(side, order.quantity, entry, order.price),
+        "closingFee": order.trading_fee,
     }
 
 

@@ -1,31 +1,34 @@
 """What the database remembers of an automation on a position, as the rules want it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from operator import attrgetter
-from typing import Final
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
 
+from django.db import connection
+from django.db.models import Exists, OuterRef, Q
+from django.utils import timezone
+
+from automations import cross_epoch
 from automations.models import (
     Automation,
     Execution,
+    ExitDisarmed,
     MarginGuard,
     PositionThreshold,
     SpentStep,
     TakeProfitStopLoss,
 )
-from automations.models.compiled import Compiled
 from automations.models.execution import in_places
-from automations.models.kinds import POSITION_KINDS
+from automations.models.kinds import POSITION_KINDS, OnPosition
+from automations.models.prepared import execute, expect
 from automations.rules.actions import Action, SetStopLoss, SetTakeProfit, SetTrailingStop
 from automations.rules.memory import NOTHING, Memory
-from exchange.money import UsdPerBtc
+from exchange.money import Sats, UsdPerBtc
 from exchange.position import Position, PositionId
 
 Memories = dict[PositionId, Memory]
-
-_SPENT: Final = Compiled[SpentStep](
-    lambda guard, position: SpentStep.objects.filter(step__guard=guard, position_id=position), int, str
-)
 
 _ACTED: Final = frozenset(
     {Execution.State.CONFIRMED, Execution.State.QUARANTINED, Execution.State.SHADOW}
@@ -35,13 +38,70 @@ _SETS_AN_EXIT: Final = [
     Execution.Does.SET_STOPLOSS, Execution.Does.SET_TRAILING, Execution.Does.SET_TAKEPROFIT,
 ]  # fmt: skip
 
+_OF_GUARD: Final = """
+SELECT ARRAY(SELECT spent.step_id FROM automations_spentstep AS spent
+               JOIN automations_guardstep AS step ON step.id = spent.step_id
+              WHERE step.guard_id = %(guard)s AND spent.position_id = %(position)s
+                AND spent.shadow = %(shadow)s) AS spent,
+       stop.level, stop.distance, stop.own, stop.cashed_in
+  FROM (SELECT 1) AS always
+  LEFT JOIN LATERAL (
+    SELECT level, distance, automation_id = %(guard)s AS own,
+           (before ->> 'cashedIn')::bigint AS cashed_in
+      FROM automations_execution
+     WHERE account_id = %(account)s AND position_id = %(position)s
+       AND does IN ('set_stoploss', 'set_trailing') AND state IN ('confirmed', 'quarantined')
+     ORDER BY id DESC LIMIT 1
+  ) AS stop ON true
+"""
+"""In one round trip: it stands between a tick and its order."""
 
-def memory_of(automation: Automation, position_id: PositionId) -> Memory:
+expect(lambda: _OF_GUARD)
+
+
+class _Set(NamedTuple):
+    """An exit that an automation set: its newest of the kind on the position."""
+
+    execution: int
+    automation: int
+    account: int
+    position: str
+    does: str
+    level: Decimal | None
+    distance: Decimal | None
+    cashed_in: int | None
+
+    @property
+    def is_stop(self) -> bool:
+        return self.does != Execution.Does.SET_TAKEPROFIT
+
+
+_Place = tuple[int, str]
+"""An account and a position's id."""
+
+
+def memory_of(automation: OnPosition, position_id: PositionId) -> Memory:
     """Return what a decision about the position depends on beside the position itself."""
-    if isinstance(automation, MarginGuard):
-        spent = _SPENT(automation.pk, position_id)
-        return Memory(spent=frozenset(row.step_id for row in spent if row.shadow == automation.shadow))
-    return memories_of(automation).get(position_id, NOTHING)
+    if not isinstance(automation, MarginGuard):
+        return (
+            memories_of_all([automation], position_id).get(automation.pk, {}).get(position_id, NOTHING)
+        )
+    params: dict[str, Any] = {
+        "guard": automation.pk,
+        "position": position_id,
+        "shadow": automation.shadow,
+        "account": automation.account_id,
+    }
+    with connection.cursor() as cursor:
+        execute(cursor, _OF_GUARD, params)
+        spent, level, distance, own, cashed_in = cursor.fetchone()
+    return Memory(
+        spent=frozenset(spent),
+        stoploss=None if level is None else UsdPerBtc(level),
+        trailing=distance,
+        stop_is_own=bool(own),
+        cashed_in=None if cashed_in is None else Sats(cashed_in),
+    )
 
 
 def memories_of(automation: Automation) -> Memories:
@@ -49,19 +109,34 @@ def memories_of(automation: Automation) -> Memories:
     return memories_of_all([automation]).get(automation.pk, {})
 
 
-def memories_of_all(automations: Iterable[Automation]) -> dict[int, Memories]:
-    """Return the same for many automations, by their ids, in at most one query for each kind.
+def memories_of_all(
+    automations: Iterable[Automation], position_id: PositionId | None = None
+) -> dict[int, Memories]:
+    """Return the same for many automations, by their ids, in at most three queries.
 
-    One of which nothing is remembered is left out.
+    Of all positions, or of one. An automation of which nothing is remembered is left out.
     """
     asked = list(automations)
-    guards = {each.pk: each.shadow for each in asked if isinstance(each, MarginGuard)}
-    exits = [each.pk for each in asked if isinstance(each, TakeProfitStopLoss)]
-    return (_spent_steps(guards) if guards else {}) | (_own_exits(exits) if exits else {})
+    guards = [each for each in asked if isinstance(each, MarginGuard)]
+    exits = [each for each in asked if isinstance(each, TakeProfitStopLoss)]
+    found: dict[int, Memories] = defaultdict(dict)
+    if guards:
+        found.update(_spent_steps({guard.pk: guard.shadow for guard in guards}))
+    if guards or exits:
+        every = _exits_set({each.account_id for each in (*guards, *exits)}, position_id)
+        for guard in guards:
+            _add_stops(found[guard.pk], guard, every)
+        hands = _hands(exits) if exits else {}
+        for each in exits:
+            found[each.pk].update(_of_exits(each, every, hands.get(each.pk, {})))
+    return {automation: memories for automation, memories in found.items() if memories}
 
 
 def remember_step(execution: Execution) -> None:
     """Let a step that acts once wait until the danger drew back, from the moment it surely acted."""
+    if cross_epoch.closed(execution):
+        cross_epoch.begin_anew(execution.account_id, execution.decided_at)
+        return
     if execution.state not in _ACTED or execution.step is None or not execution.step.acts_once:
         return
     SpentStep.objects.update_or_create(
@@ -80,8 +155,10 @@ def forget_returned(guard: MarginGuard, position: Position, still: frozenset[int
 
 
 def follow(closed: Execution, new: PositionId) -> None:
-    """Let whatever names a trade of the account by its id go on with the one opened in its place."""
+    """Let all that is known of a trade by its id go on with the one opened in its place."""
     old = closed.position_id
+    past = Execution.objects.filter(account_id=closed.account_id)
+    past.filter(Q(position_id=old) | Q(continues_as=old)).update(continues_as=new)
     for kind in POSITION_KINDS:
         naming = kind.objects.filter(account_id=closed.account_id, only_positions__contains=[old])
         for automation in naming:
@@ -90,6 +167,13 @@ def follow(closed: Execution, new: PositionId) -> None:
     PositionThreshold.objects.filter(step__guard__account_id=closed.account_id, position_id=old).update(
         position_id=new
     )
+    ExitDisarmed.objects.filter(automation__account_id=closed.account_id, position_id=old).update(
+        position_id=new, since=timezone.now()
+    )
+    spent = SpentStep.objects.filter(step__guard__account_id=closed.account_id)
+    there = spent.filter(position_id=new, step=OuterRef("step"), shadow=OuterRef("shadow"))
+    spent.filter(~Exists(there), position_id=old).update(position_id=new)
+    spent.filter(position_id=old).delete()
 
 
 def told_already(automation: Automation, action: Action) -> bool:
@@ -124,29 +208,86 @@ def _spent_steps(guards: Mapping[int, bool]) -> dict[int, Memories]:
     }
 
 
-def _own_exits(automations: Sequence[int]) -> dict[int, Memories]:
-    """Return the exits that the automations set last: another one found there was set by hand.
+def _exits_set(accounts: Collection[int], position_id: PositionId | None) -> dict[_Place, list[_Set]]:
+    """Return the exits that the automations of these accounts set on each position, oldest first.
 
-    Also where that could not be told: then it was another hand that made it so.
+    Of each automation the newest of each kind. Also where it could not be told whether one was set:
+    then what is found there was made so by another hand.
     """
     each_exit = ("automation_id", "position_id", "does")
-    newest = (
-        Execution.objects.filter(automation__in=automations, does__in=_SETS_AN_EXIT, state__in=_SET)
-        .order_by(*each_exit, "-id")
-        .distinct(*each_exit)
-        .only(*each_exit, "level", "distance")
-    )
-    found: dict[int, Memories] = {}
-    for row in sorted(newest, key=attrgetter("pk")):
-        memories = found.setdefault(row.automation_id, {})
-        position_id = PositionId(row.position_id)
-        memories[position_id] = _after(memories.get(position_id, NOTHING), row)
+    there = Execution.objects.filter(
+        account__in=accounts, does__in=_SETS_AN_EXIT, state__in=_SET,
+        **({} if position_id is None else {"position_id": position_id}),
+    )  # fmt: skip
+    rows = there.order_by(*each_exit, "-id").distinct(*each_exit).values_list(
+        "id", "automation_id", "account_id", "position_id", "does",
+        "level", "distance", "before__cashedIn",
+    )  # fmt: skip
+    found: dict[_Place, list[_Set]] = defaultdict(list)
+    for row in sorted(_Set(*each) for each in rows):
+        found[row.account, row.position].append(row)
     return found
 
 
-def _after(memory: Memory, row: Execution) -> Memory:
-    """Return the memory once the exit of the row was set: a stop is fixed or trailing, never both."""
-    level = None if row.level is None else UsdPerBtc(row.level)
-    if row.does == Execution.Does.SET_TAKEPROFIT:
-        return replace(memory, takeprofit=level)
-    return replace(memory, stoploss=level, trailing=row.distance)
+def _add_stops(memories: Memories, guard: MarginGuard, every: Mapping[_Place, list[_Set]]) -> None:
+    """Let the guard know every stop that any automation of its account set last."""
+    for (account, place), exits in every.items():
+        stops = [each for each in exits if each.is_stop]
+        if account == guard.account_id and stops:
+            position_id = PositionId(place)
+            known = memories.get(position_id, NOTHING)
+            memories[position_id] = _after(known, stops[-1], by=guard.pk)
+
+
+def _hands(exits: Collection[TakeProfitStopLoss]) -> dict[int, dict[str, ExitDisarmed]]:
+    """Return where owners changed exits by hand: by the automation, then by the position."""
+    found: dict[int, dict[str, ExitDisarmed]] = defaultdict(dict)
+    for row in ExitDisarmed.objects.filter(automation__in=[each.pk for each in exits]):
+        found[row.automation_id][row.position_id] = row
+    return found
+
+
+def _of_exits(
+    automation: TakeProfitStopLoss,
+    every: Mapping[_Place, list[_Set]],
+    hands: Mapping[str, ExitDisarmed],
+) -> Iterator[tuple[PositionId, Memory]]:
+    """Yield what the automation remembers of each position.
+
+    Those kinds of exits that it set itself, as whoever of ours set them last: another automation that
+    moved one is no hand. What it set before its owner re-armed it does not count.
+    """
+    for (account, place), exits in every.items():
+        if account == automation.account_id:
+            memory = _own(automation, exits, hands.get(place))
+            if memory != NOTHING:
+                yield PositionId(place), memory
+    for place, hand in hands.items():
+        if hand.rearmed_after is None:
+            yield PositionId(place), Memory(disarmed=hand.why)
+
+
+def _own(automation: TakeProfitStopLoss, exits: list[_Set], hand: ExitDisarmed | None) -> Memory:
+    after = hand.rearmed_after or 0 if hand else 0
+    own = [
+        each.is_stop for each in exits if each.automation == automation.pk and each.execution > after
+    ]
+    memory = NOTHING
+    for each in exits:  # the newest comes last
+        if each.is_stop in own:
+            memory = _after(memory, each, by=automation.pk)
+    return memory
+
+
+def _after(memory: Memory, exit_set: _Set, *, by: int) -> Memory:
+    """Return the memory once the exit was set: a stop is fixed or trailing, never both."""
+    level = None if exit_set.level is None else UsdPerBtc(exit_set.level)
+    if not exit_set.is_stop:
+        return replace(memory, takeprofit=level, takeprofit_is_own=exit_set.automation == by)
+    return replace(
+        memory,
+        stoploss=level,
+        trailing=exit_set.distance,
+        stop_is_own=exit_set.automation == by,
+        cashed_in=None if exit_set.cashed_in is None else Sats(exit_set.cashed_in),
+    )

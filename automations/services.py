@@ -11,7 +11,17 @@ from django.utils import timezone
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for, live_view
 from accounts.models import Account
-from automations import ending, entry_orders, planning, quarantine, reconciling, resting
+from automations import (
+    disarming,
+    ending,
+    entry_orders,
+    planning,
+    protection,
+    quarantine,
+    reconciling,
+    resting,
+    stops_ahead,
+)
 from automations.executing import Cause
 from automations.locking import lock_name, position_lock
 from automations.models import AutoEntry, Automation, Execution
@@ -20,8 +30,9 @@ from automations.models.kinds import Kind, OnPosition, find_acting
 from automations.planning import Plan
 from automations.position_look import BUSY, PositionLook
 from automations.reading import Seen, read, read_price
-from automations.suspending import suspend
-from exchange.errors import ExchangeError, KeyRefusedError
+from automations.stops_ahead import StopAhead
+from automations.suspending import note_refusal
+from exchange.errors import ExchangeError, KeyRefusedError, TransientError
 from exchange.live import View
 from exchange.position import PositionId, Regime
 
@@ -75,8 +86,8 @@ def _look(
             assert position_id is not None
             return _look_at_position(automation, position_id, cause, closing=closing)
     except KeyRefusedError as error:
-        suspend(automation.account, str(error))
-        raise
+        note_refusal(automation.account, str(error))
+        raise TransientError(str(error)) from error  # nothing happened: look once more
 
 
 def _find(automation_id: int, position_id: PositionId | None) -> Kind | None:
@@ -128,6 +139,7 @@ class Due:
     automation_id: int
     position_id: PositionId | None
     """For an entry: an order of its that rests beyond its time, else None."""
+    urgent: bool = False
 
 
 def accounts_to_sweep(kind: type[Kind]) -> list[int]:
@@ -167,20 +179,25 @@ def _due_among(acting: Mapping[Account, Collection[Kind]]) -> Iterator[Due]:
     over = ending.end(
         each for every in acting.values() for each in every if isinstance(each, AutoEntry)
     )
+    ahead: list[StopAhead] = []
     views = live_view().read_all([(account.network, account.pk) for account in acting])
     for account, plans, view in zip(acting, all_plans, views, strict=True):
         may_act = [plan for plan in plans if plan.automation_id not in over]
         for regime in dict.fromkeys(plan.regime for plan in may_act):
             seen = _seen(account, regime, ahead=view)
             if seen is not None:
-                yield from _due_of([plan for plan in may_act if plan.regime is regime], seen)
+                of_regime = [plan for plan in may_act if plan.regime is regime]
+                disarming.forget_gone(of_regime, seen.positions)
+                ahead.extend(stops_ahead.found(of_regime, seen))
+                yield from _due_of(of_regime, seen)
+    stops_ahead.write_down(ahead)
 
 
 def _due_of(plans: Iterable[Plan], seen: Seen) -> Iterator[Due]:
     positions = seen.positions.positions if seen.positions else ()
     for plan in plans:
-        for position_id in plan.due(seen.quote.price, positions):
-            yield Due(automation_id=plan.automation_id, position_id=position_id)
+        for position_id in plan.due(seen.quote, positions):
+            yield Due(automation_id=plan.automation_id, position_id=position_id, urgent=plan.urgent)
 
 
 def _seen(account: Account, regime: Regime | None, *, ahead: View) -> Seen | None:
@@ -194,5 +211,7 @@ def _seen(account: Account, regime: Regime | None, *, ahead: View) -> Seen | Non
         extra = {"account": account.pk, "account_name": account.name, "error": str(error)}
         logger.warning("account not swept", extra=extra)
         if isinstance(error, KeyRefusedError):
-            suspend(account, str(error))
+            note_refusal(account, str(error))
+        elif regime is not None:
+            protection.not_swept(account, timezone.now())
         return None

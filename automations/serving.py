@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
@@ -21,6 +22,7 @@ from accounts.gateway import (
 )
 from automations import journal
 from automations.changes import CooldownEnds, Word
+from automations.known_positions import Reading
 from automations.leasing import Fence
 from automations.market import Market
 from automations.reading import read_all
@@ -30,7 +32,7 @@ from exchange.auth import Credentials
 from exchange.config import Network
 from exchange.market import Quote
 from exchange.pool import Member, SessionPool
-from exchange.position import PositionsSnapshot
+from exchange.position import PositionsSnapshot, Regime
 from exchange.topics import CROSS_POSITION, ISOLATED_TRADES
 
 logger = logging.getLogger(__name__)
@@ -58,7 +60,7 @@ class Serving:
         fire: sends a crossed trigger on its way; called by one thread for each network.
     """
 
-    def __init__(self, fence: Fence, fire: Callable[[Trigger, Quote], None]) -> None:
+    def __init__(self, fence: Fence, fire: Callable[[Watched, Trigger, Quote], None]) -> None:
         self._fence = fence
         self._fire = fire
         self._lock = threading.RLock()
@@ -70,6 +72,10 @@ class Serving:
         self._balances = ThreadPoolExecutor(4, thread_name_prefix="balances")
         self._stopping = threading.Event()
         self.told: deque[Told] = deque()
+        self.cross_over: deque[tuple[int, datetime]] = deque()
+        """Accounts, and before when all belongs to a cross position of theirs that is over."""
+        self.readings: deque[Reading] = deque()
+        """What is new about positions, to be written down by the thread with the database."""
 
     @property
     def accounts(self) -> set[int]:
@@ -87,7 +93,14 @@ class Serving:
         watch = self._watches.get(account_id)
         if watch is None:
             return
-        watch.take(snapshot)
+        taken = watch.take(snapshot)
+        if taken.cross_over_before is not None:
+            self.cross_over.append((account_id, taken.cross_over_before))
+        if taken.is_new:
+            regimes = set(Regime) if watch.watched.looks_at_cross else {Regime.ISOLATED}
+            self.readings.append(
+                Reading(account_id=account_id, snapshot=snapshot, regimes=frozenset(regimes))
+            )
         if not self._stopping.is_set() and watch.wants_balance():
             self._balances.submit(watch.read_balance)
         market = self._markets[watch.watched.network]
@@ -127,7 +140,8 @@ class Serving:
         for watch in ended:
             watch.end()
             self._pools[watch.watched.network].unfollow(watch.watched.account_id)
-            logger.info("no longer watching", extra={"account": watch.watched.account_id})
+            extra = {"account": watch.watched.account_id, "account_name": watch.watched.name}
+            logger.info("no longer watching", extra=extra)
 
     def heed(self, word: Word) -> None:
         """Take over what a worker says of an account."""
@@ -146,6 +160,18 @@ class Serving:
     def calmest(self, accounts: Collection[int], count: int) -> list[int]:
         """Return those of the accounts that are the least at risk."""
         return sorted(accounts, key=self._risk)[:count]
+
+    def blind_since(self) -> dict[int, datetime | None]:
+        """Return, by account, since when its guards see too little to act; None: they see again.
+
+        Only accounts for which that changed since it was asked last.
+        """
+        now, changed = datetime.now(UTC), {}
+        for account_id, watch in list(self._watches.items()):
+            price = self._markets[watch.watched.network].newest
+            if watch.is_guarded and watch.check_sight(price, now):
+                changed[account_id] = watch.blind_since
+        return changed
 
     def poll_silent_prices(self) -> None:
         for market in self._markets.values():
@@ -191,8 +217,7 @@ class Serving:
     def _go_on(self, watched: Watched, known: Watched) -> None:
         if known != watched:
             self._watches[watched.account_id].change(watched)
-        # Also where nothing changed: one whose key was refused is tried again once it was verified.
-        self._pools[watched.network].follow(_member(watched))
+            self._pools[watched.network].follow(_member(watched))
 
     def _open(self, network: Network) -> None:
         """Follow a network's prices, and have a pool for its accounts."""
@@ -222,8 +247,9 @@ class Serving:
 
     def _fire_for_own(self, trigger: Trigger, tick: Quote) -> None:
         """Fire unless the account was given up while the trigger was on its way here."""
-        if self._fence.stands and trigger.account_id in self._watches:
-            self._fire(trigger, tick)
+        watched = self.known(trigger.account_id)
+        if self._fence.stands and watched is not None:
+            self._fire(watched, trigger, tick)
 
     def _risk(self, account_id: int) -> float:
         watch = self._watches.get(account_id)
@@ -240,6 +266,7 @@ def _member(watched: Watched) -> Member:
         )
     return Member(
         account_id=watched.account_id,
+        name=watched.name,
         credentials=watched.credentials,
         read=lambda: read_all(watched.client),
         topics=(ISOLATED_TRADES, CROSS_POSITION),

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime
 from typing import Final
 
 from django.conf import settings
@@ -17,13 +18,23 @@ from redis.exceptions import RedisError
 from accounts.crypto import SealBrokenError
 from accounts.gateway import opened, redis_client
 from accounts.models import Account
-from automations import changes, counting, journal, planning, tasks
+from automations import (
+    changes,
+    counting,
+    cross_epoch,
+    journal,
+    known_positions,
+    planning,
+    protection,
+    tasks,
+)
+from automations.known_positions import Reading
 from automations.leasing import Leases, Terms
 from automations.models.kinds import Kind
 from automations.noticing import PlanChanges
 from automations.planning import Plan
 from automations.serving import Serving, Told
-from automations.suspending import suspend
+from automations.suspending import note_refusal
 from automations.triggers import Trigger
 from automations.watching import Watched
 from exchange.config import Network
@@ -32,9 +43,7 @@ from exchange.market import Quote
 
 logger = logging.getLogger(__name__)
 
-HEARTBEAT_KEY: Final = "hubdefisats:stream:heartbeat"
-"""Written each second by every stream process, and by each also with `:` and its number; both expire
-soon after the last time."""
+HEARTBEAT_KEY: Final = protection.HEARTBEAT_KEY
 HEARTBEAT_TTL_S: Final = 5
 _BEAT_S: Final = 1.0
 _AT_ONCE: Final = 100
@@ -67,6 +76,10 @@ class Streaming:
         """Leased, and left out until something about them changes."""
         self._leaving: set[int] = set()
         """Leased, but watched no more: another may have them once their sockets are closed."""
+        self._read: dict[int, Reading] = {}
+        """The newest reading of each account that is not written down yet."""
+        self._blind_since: dict[int, datetime | None] = {}
+        """Changes of what is seen of accounts, not written down yet."""
         self._in_doubt = False
         self._rechecked_s = time.monotonic()
         self._beaten_s = float("-inf")
@@ -105,6 +118,9 @@ class Streaming:
     def _round(self) -> None:
         try:
             self._write_down()
+            self._begin_cross_anew()
+            self._write_down_positions()
+            self._write_down_protection()
             self._keep_leases()
             self._take_over(self._changed())
         except (OperationalError, InterfaceError, IntegrityError) as error:
@@ -121,17 +137,44 @@ class Streaming:
             told = self.serving.told[0]
             for account in Account.objects.filter(pk=told.account_id):  # none where it was deleted
                 if told.event == journal.KEY_REFUSED:
-                    if not _suspended(account, told):
-                        continue
-                else:
-                    with transaction.atomic():
-                        journal.record_about(
-                            account, told.event, message=storable(told.why), now=timezone.now()
-                        )
+                    _doubt(account, told)
+                    continue
+                with transaction.atomic():
+                    journal.record_about(
+                        account, told.event, message=storable(told.why), now=timezone.now()
+                    )
                 counting.count(redis_client(), told.event, told.account_id)
-            extra = {"account": told.account_id, "why": told.why}
-            logger.warning(told.event, extra=extra)
+                extra = {"account": account.pk, "account_name": account.name, "why": told.why}
+                logger.warning(told.event, extra=extra)
             self.serving.told.popleft()
+
+    def _begin_cross_anew(self) -> None:
+        """Write down which cross positions are over; likewise."""
+        while self.serving.cross_over:
+            cross_epoch.begin_anew(*self.serving.cross_over[0])
+            self.serving.cross_over.popleft()
+
+    def _write_down_positions(self) -> None:
+        """Write which positions run; what could not be written stays for the next round."""
+        readings = self.serving.readings
+        while readings:
+            reading = readings.popleft()
+            self._read[reading.account_id] = reading
+        at_once = list(self._read.values())[:_AT_ONCE]
+        if not at_once:
+            return
+        for account_id in known_positions.write_down(at_once):
+            with suppress(QueueError):  # beat has it looked for soon
+                tasks.explain_closings.delay(account_id)
+        for reading in at_once:
+            self._read.pop(reading.account_id)
+
+    def _write_down_protection(self) -> None:
+        """Write whose positions nobody sees any more, or somebody again; likewise."""
+        self._blind_since |= self.serving.blind_since()
+        if self._blind_since:
+            protection.write_down(self._blind_since, timezone.now())
+            self._blind_since = {}
 
     def _keep_leases(self) -> None:
         leases = self.leases
@@ -204,13 +247,11 @@ class Streaming:
                 redis_client().set(key, seen, ex=HEARTBEAT_TTL_S)
 
 
-def _suspended(account: Account, told: Told) -> bool:
-    """Suspend the account, unless it has other credentials by now than those that were refused."""
-    try:
-        current = account.credentials()
-    except SealBrokenError:
-        return False  # nothing is sent with them any more
-    return current == told.credentials and suspend(account, storable(told.why))
+def _doubt(account: Account, told: Told) -> None:
+    """Doubt the key, unless the account has other credentials by now than those that were refused."""
+    with suppress(SealBrokenError):  # nothing is sent with them any more
+        if account.credentials() == told.credentials:
+            note_refusal(account, told.why)
 
 
 def _all_watched(acting: dict[Account, list[Kind]]) -> Iterator[Watched]:
@@ -236,7 +277,7 @@ def _watched(account: Account, plans: tuple[Plan, ...]) -> Watched:
     )
 
 
-def fire(trigger: Trigger, tick: Quote) -> None:
+def fire(watched: Watched, trigger: Trigger, tick: Quote) -> None:
     """Send one crossed trigger to the workers.
 
     Where the queue is out of reach nothing is repeated: the next reading of the positions arms the
@@ -245,5 +286,11 @@ def fire(trigger: Trigger, tick: Quote) -> None:
     try:
         tasks.send(trigger.automation_id, trigger.position_id, urgent=trigger.urgent, tick=tick)
     except QueueError as error:
-        extra = {"automation": trigger.automation_id, "position": trigger.position_id}
-        logger.error("trigger not sent", extra={**extra, "why": str(error)})
+        extra = {
+            "account": watched.account_id,
+            "account_name": watched.name,
+            "automation": trigger.automation_id,
+            "position": trigger.position_id,
+            "why": str(error),
+        }
+        logger.error("trigger not sent", extra=extra)

@@ -12,7 +12,16 @@ from django.conf import settings
 from django.utils import timezone
 from kombu.exceptions import OperationalError as QueueError
 
-from automations import delivering, reading_back, reconciling, retention, services
+from automations import (
+    closings,
+    delivering,
+    protection,
+    reading_back,
+    reconciling,
+    retention,
+    services,
+    suspending,
+)
 from automations.executing import Cause
 from automations.models import AutoEntry, Execution, MarginGuard, TakeProfitStopLoss
 from automations.models.kinds import KINDS, Kind
@@ -127,16 +136,32 @@ def _sweep(kind: type[Kind]) -> str:
 def _sweep_accounts(kind: type[Kind], account_ids: list[int]) -> str:
     sent = 0
     for due in services.due(kind, account_ids):  # at once: a slow account holds back no other's
-        send(due.automation_id, due.position_id, urgent=kind is MarginGuard)
+        send(due.automation_id, due.position_id, urgent=due.urgent)
         sent += 1
     return f"{sent} due"
+
+
+@shared_task(ignore_result=True, expires=EXPIRES_S)
+def explain_closings(account_id: int) -> str:
+    """Find out what ended the positions of an account that run no more."""
+    return f"{closings.explain([account_id])} explained"
 
 
 @shared_task(ignore_result=True)
 def reconcile() -> str:
     """Settle executions whose answer never came."""
     settled = len(reconciling.settle_all())
-    return f"{settled} settled, {reading_back.read_back_overdue(timezone.now())} read back"
+    read_back = reading_back.read_back_overdue(timezone.now())
+    closings.explain()
+    protection.look(timezone.now())
+    return f"{settled} settled, {read_back} read back"
+
+
+# A test of a connection makes several requests, each of which has its patience.
+@shared_task(ignore_result=True, expires=EXPIRES_S, soft_time_limit=60, time_limit=300)
+def ask_again() -> str:
+    """Ask the exchange about keys that it refused: in doubt, or of suspended accounts."""
+    return f"{suspending.ask_again()} asked"
 
 
 @shared_task(ignore_result=True)

@@ -1,17 +1,20 @@
-"""What owners are told: which entries of the journal, in which words; written beside the entry."""
+"""Telling owners: writes down, beside an entry of the journal, what its owner is told, and when."""
 
 from datetime import timedelta
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 from celery import current_app
 from django.db import transaction
+from django.db.models import F
 from redis import Redis
 
 from accounts.gateway import redis_client
 from accounts.models import Account
 from automations.models import Execution, JournalEntry, Notification
 from automations.models.compiled import insert
+from automations.notices import REPEATED, Effect, Notice, notice_of
+from automations.wording import subject_of, text_of
 from exchange.position import Regime
 from exchange.reach import Reach
 
@@ -20,29 +23,10 @@ EXPIRES_S: Final = 30
 """A request for delivery older than this is dropped: the sweep has asked since."""
 _ASKED: Final = "hubdefisats:delivery:asked"
 """While this key is there, a message waits whose receiver will find everything written until now."""
-
 _FLAT: Final = "flat"
-_SUBJECTS: Final = {
-    "executed": "{action}",
-    "rejected": "refused by the exchange: {action}",
-    "reconciled confirmed": "{action}, as the exchange shows",
-    "reconciled quarantined": "nobody can tell whether this happened: {action}",
-    _FLAT: "closed, and not opened again",
-    "quarantined": "stopped on a position until you release it",
-    "key_refused": "suspended, for the exchange refused the key",
-}
-"""By what an entry tells; nobody is told of anything else, nor of what a shadow would have done."""
-
+_GUARD: Final = "margin_guard"
 _DOES: Final = Execution.Does
-_MOVES_AN_EXIT: Final = frozenset({_DOES.SET_STOPLOSS, _DOES.SET_TRAILING, _DOES.SET_TAKEPROFIT})
-_SELDOM: Final = timedelta(hours=1)
-"""What may come again every few seconds is told once in this time."""
-_SHOWN: Final = {
-    "margin": "margin {} sats",
-    "liquidation": "liquidation at {}",
-    "stoploss": "stop at {}",
-    "takeprofit": "take profit at {}",
-}
+_WAITING: Final = Notification.State.WAITING
 
 
 def tell(entry: JournalEntry, account: Account) -> None:
@@ -50,58 +34,59 @@ def tell(entry: JournalEntry, account: Account) -> None:
 
     Must run inside the transaction that writes the entry.
     """
-    subject = _subject(entry)
-    if subject is None or _told_lately(entry):
+    notice = notice_of(entry.type, what_of(entry))
+    if notice is None or not notice.told or _is_shadow(entry):
         return
-    told = Notification(
-        account=account,
-        entry=entry,
-        # A name may hold a line break, and a subject may not.
-        subject=" ".join(f"[hubdefisats] {account.name}: {subject}".split())[:200],
-        text=_text(entry, account),
-        made_at=entry.timestamp,
-        next_attempt_at=entry.timestamp,
-    )
-    insert([told])
-    transaction.on_commit(_ask_for_delivery, robust=True)
+    back = notice.effect is Effect.RETURNS and _returns(entry, notice)
+    if notice.only_after and not back:
+        return
+    last = None if back or notice.joined is None else _last(entry, notice)
+    if last is None:
+        _write(entry, account, notice, waits=notice.waits, back=back)
+    else:
+        _join(entry, account, notice, last)
 
 
-def _ask_for_delivery() -> None:
-    """Send a message to whoever delivers, unless one waits already: each delivers all there is.
+def complete(execution: Execution) -> None:
+    """Send what waits for the numbers of an action, now that they are known.
 
-    Without Redis nobody waits for it, and the sweep does it. Celery itself would look for a broker that
-    is away for seconds.
+    Must run inside the transaction that stores them.
     """
-    redis = redis_client()
-    if _reach(redis).call(lambda: redis.set(_ASKED, 1, nx=True, ex=EXPIRES_S)):
-        current_app.send_task(TASK, queue="notifications", expires=EXPIRES_S, retry=False)
+    waits = Notification.objects.filter(
+        account_id=execution.account_id, entry__execution=execution.pk, state=_WAITING, attempts=0
+    )
+    for told in waits.select_related("entry__automation"):
+        notice = notice_of(told.entry.type, what_of(told.entry))
+        if notice is None or not notice.waits:
+            continue
+        told.entry.data["after"] = execution.after  # only here: an entry is never written to again
+        told.text = text_of(told.entry, execution.account, notice, back=told.is_back)
+        told.next_attempt_at = told.made_at
+        told.save(update_fields=["text", "next_attempt_at"])
+        transaction.on_commit(_ask_for_delivery, robust=True)
 
 
-def begin_delivery() -> None:
-    """Say that what is told from now on needs a message of its own."""
-    redis = redis_client()
-    _reach(redis).call(lambda: redis.delete(_ASKED))
+def _is_shadow(entry: JournalEntry) -> bool:
+    """Whether it is about what a shadow would do; what was sent before it became one is told."""
+    return entry.execution_id is None and entry.automation is not None and entry.automation.shadow
 
 
-@cache
-def _reach(redis: Redis) -> Reach:  # noqa: ARG001 - one for each connection
-    return Reach("queue of notifications")
-
-
-def _subject(entry: JournalEntry) -> str | None:
-    pattern = _SUBJECTS.get(_what(entry))
-    if pattern is None:
-        return None
-    by = f"{entry.automation.name}: " if entry.automation else ""
-    return f"{by}{pattern.format(action=_action(entry))}"
-
-
-def _what(entry: JournalEntry) -> str:
-    """Return what the entry tells, in a word of the table or another."""
+def what_of(entry: JournalEntry) -> str:
+    """Return what the entry tells, in the words of the table."""
     outcome = entry.event.removeprefix(f"{entry.type}_")
     if _is_flat(entry, outcome):
         return _FLAT
-    return f"reconciled {entry.data['state']}" if outcome == "reconciled" else outcome
+    match outcome:
+        case "held":
+            return f"held {entry.data.get('reason')}"
+        case "executed":
+            return f"executed {entry.data.get('action')}"
+        case "closed_elsewhere" if not entry.data.get("guarded"):
+            return f"{outcome} unguarded"
+        case "reconciled":
+            return f"reconciled {entry.data.get('state')}"
+        case _:
+            return outcome
 
 
 def _is_flat(entry: JournalEntry, outcome: str) -> bool:
@@ -117,67 +102,106 @@ def _is_flat(entry: JournalEntry, outcome: str) -> bool:
     return outcome == "reconciled" and reduced and execution.state == Execution.State.CONFIRMED
 
 
-def _told_lately(entry: JournalEntry) -> bool:
-    """Whether the owner was told the same a moment ago, of what comes again every few seconds."""
-    repeats = entry.event.endswith("_rejected") or entry.data.get("action") in _MOVES_AN_EXIT
-    return repeats and (
-        Notification.objects.filter(
-            account_id=entry.account_id,
-            made_at__gt=entry.timestamp - _SELDOM,
-            entry__event=entry.event,
-            entry__automation=entry.automation,
-            entry__position_id=entry.position_id,
-        ).exists()
+def _topic(entry: JournalEntry, what: str) -> str:
+    """Return by what repetitions are known: who, on which position, and what."""
+    return f"{entry.automation_id or ''}:{entry.position_id}:{what}"[:200]
+
+
+def _returns(entry: JournalEntry, notice: Notice) -> bool:
+    """Note that what had ended is back; return whether its owner had been told of the end.
+
+    What ended and came back before it was worth telling is not told at all.
+    """
+    ended = Notification.objects.filter(account_id=entry.account_id, ends=True)
+    if notice.only_after:
+        ended = ended.filter(topic__in=[_topic(entry, what) for what in notice.only_after])
+    else:
+        ended = ended.filter(topic__startswith=_topic(entry, ""))
+    waits = ended.filter(state=_WAITING, attempts=0, next_attempt_at__gt=entry.timestamp)
+    waits.filter(count=0).delete()
+    return ended.update(ends=False) > 0
+
+
+def _last(entry: JournalEntry, notice: Notice) -> Notification | None:
+    """Return the last message about the same within the hour; an end after a return is a new one."""
+    found = Notification.objects.filter(
+        account_id=entry.account_id,
+        topic=_topic(entry, notice.what),
+        made_at__gt=entry.timestamp - REPEATED,
+    ).first()
+    return None if found is None or found.ends != notice.effect.is_bad else found
+
+
+def _join(entry: JournalEntry, account: Account, notice: Notice, last: Notification) -> None:
+    """Add a repetition to the message that collects them; where none does, begin one."""
+    assert notice.joined is not None
+    collecting = Notification.objects.filter(
+        pk=last.pk, state=_WAITING, attempts=0, count__gt=0, next_attempt_at__gt=entry.timestamp
     )
-
-
-def _action(entry: JournalEntry) -> str:
-    does = entry.data.get("action")
-    if does is None:
-        return ""
-    return "warning" if does == _DOES.NOTIFY else _DOES(does).label
-
-
-def _text(entry: JournalEntry, account: Account) -> str:
-    """Return who, why, what, before and after, a line each, as far as the entry knows them."""
-    lines = (
-        f"{_who(entry)} account “{account.name}” ({account.network}): {entry.message}.",
-        _what_was_done(entry),
-        _stood("Before", entry.data),
-        _stood("After", entry.data.get("after") or {}),
-        f"{entry.timestamp:%Y-%m-%d %H:%M:%S} UTC, journal entry {entry.pk}.",
+    count = last.count + 1
+    times = f"{count} times since {last.made_at:%H:%M}"
+    added = collecting.update(
+        entry=entry,
+        count=F("count") + 1,
+        subject=f"{subject_of(entry, account, notice)[:170]} ({times})",
+        text=f"{times}; the last:\n{text_of(entry, account, notice)}",
+        ends=notice.effect.is_bad,
     )
-    return "\n".join(line for line in lines if line)
+    if not added:
+        _write(entry, account, notice, waits=notice.joined, count=1)
 
 
-def _who(entry: JournalEntry) -> str:
-    if entry.automation is None:
-        return "Your"
-    on = f", position {entry.position_id}," if entry.position_id else ""
-    return f"“{entry.automation.name}”{on} on your"
-
-
-def _what_was_done(entry: JournalEntry) -> str:
-    """Return the action with its numbers; nothing where the entry is about none."""
-    action, data = _action(entry), entry.data
-    if not action:
-        return ""
-    amount, level, price = data.get("amount"), data.get("level"), data.get("price")
-    quantity = data.get("quantity")
-    numbers = (
-        f"{amount:,} sats" if amount else "",
-        f"{quantity:,} USD" if quantity else "",
-        f"to {level}" if level else "",
-        f"at a price of {price}" if price else "",
+def _write(
+    entry: JournalEntry,
+    account: Account,
+    notice: Notice,
+    *,
+    waits: timedelta,
+    count: int = 0,
+    back: bool = False,
+) -> None:
+    back = back and entry.type == _GUARD
+    told = Notification(
+        account=account,
+        entry=entry,
+        topic=_topic(entry, notice.what),
+        ends=notice.effect.is_bad,
+        is_back=back,
+        count=count,
+        subject=subject_of(entry, account, notice),
+        text=text_of(entry, account, notice, back=back),
+        made_at=entry.timestamp,
+        next_attempt_at=entry.timestamp + waits,
     )
-    return f"Action: {', '.join(filter(None, (action, *numbers)))}."
+    insert([told])
+    if not count:
+        transaction.on_commit(lambda: _ask_for_delivery(waits.total_seconds()), robust=True)
 
 
-def _stood(when: str, data: dict[str, Any]) -> str:
-    """Return how the position stood; nothing where that is not known."""
-    known = [
-        pattern.format(f"{value:,}" if isinstance(value, int) else value)
-        for name, pattern in _SHOWN.items()
-        if (value := data.get(name)) is not None
-    ]
-    return f"{when}: {', '.join(known)}." if "margin" in data else ""
+def _ask_for_delivery(in_s: float = 0) -> None:
+    """Send a message to whoever delivers, unless one waits already: each delivers all there is.
+
+    Without Redis nobody waits for it, and the sweep does it. Celery itself would look for a broker that
+    is away for seconds.
+    """
+    redis = redis_client()
+    if in_s:
+        asked = _reach(redis).call(redis.ping)
+    else:
+        asked = _reach(redis).call(lambda: redis.set(_ASKED, 1, nx=True, ex=EXPIRES_S))
+    if asked:
+        expires_s = in_s + EXPIRES_S
+        current_app.send_task(
+            TASK, queue="notifications", countdown=in_s or None, expires=expires_s, retry=False
+        )
+
+
+def begin_delivery() -> None:
+    """Say that what is told from now on needs a message of its own."""
+    redis = redis_client()
+    _reach(redis).call(lambda: redis.delete(_ASKED))
+
+
+@cache
+def _reach(redis: Redis) -> Reach:  # noqa: ARG001 - one for each connection
+    return Reach("queue of notifications")

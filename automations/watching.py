@@ -5,10 +5,13 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Final
 
+from django.conf import settings
+
+from automations import cross_epoch
 from automations.changes import Now
 from automations.crossing import Crossing
 from automations.planning import EntryPlan, Plan, PositionPlan
@@ -19,6 +22,7 @@ from exchange.client import Client
 from exchange.config import Network
 from exchange.errors import ExchangeError
 from exchange.live import LiveView
+from exchange.market import Quote
 from exchange.money import Exact
 from exchange.position import Position, PositionId, PositionsSnapshot, Regime
 
@@ -46,6 +50,16 @@ class Watched:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What a reading tells."""
+
+    is_new: bool
+    """Whether its positions are other ones than those of the reading before."""
+    cross_over_before: datetime | None = None
+    """Before when all belongs to a cross position that is over; None: not told."""
+
+
 class Watch:
     """Takes over each newer reading of an account's positions: live view, armed triggers.
 
@@ -59,7 +73,13 @@ class Watch:
         self._lock = threading.Lock()
         self._ended = False
         self._snapshot: PositionsSnapshot | None = None
+        self._read: tuple[Position, ...] | None = None
+        """As last read, without what was adopted since."""
         self._balance_due_s = float("-inf")
+        self._began_at = datetime.now(UTC)
+        self._blind: bool | None = None
+        """Whether nobody can act; None: not known yet."""
+        self.blind_since: datetime | None = None
 
     def change(self, watched: Watched) -> None:
         """Take over new plans, and arm them on what is known."""
@@ -67,15 +87,22 @@ class Watch:
             self.watched = watched
             self._arm()
 
-    def take(self, snapshot: PositionsSnapshot) -> None:
-        """Take over a reading, or the confirmation of the last one."""
+    def take(self, snapshot: PositionsSnapshot) -> Taken:
+        """Take over a reading, or the confirmation of the last one.
+
+        Returns:
+            what it tells beside the positions themselves.
+        """
         self._live.put_positions(self.watched.account_id, _isolated(snapshot))
         with self._lock:
             known = self._snapshot
-            if known is None or known.at <= snapshot.at:
-                self._snapshot = snapshot
-                if known is None or known.positions != snapshot.positions:
-                    self._arm()
+            if known is not None and known.at > snapshot.at:
+                return Taken(is_new=False)
+            self._snapshot = snapshot
+            if known is None or known.positions != snapshot.positions:
+                self._arm()
+            is_new, self._read = self._read != snapshot.positions, snapshot.positions
+            return Taken(is_new=is_new, cross_over_before=cross_epoch.seen_between(known, snapshot))
 
     def adopt(self, now: Now) -> None:
         """Take over one position as it is after an action of ours, ahead of the next reading.
@@ -88,9 +115,37 @@ class Watch:
                 return
             positions = {each.id: each for each in known.positions} | {now.position.id: now.position}
             self._snapshot = PositionsSnapshot(
-                positions=tuple(positions.values()), at=datetime.now(UTC), source=known.source
+                positions=tuple(positions.values()),
+                at=datetime.now(UTC),
+                source=known.source,
+                with_cross=known.with_cross,
             )
             self._arm()
+
+    @property
+    def is_guarded(self) -> bool:
+        return any(
+            isinstance(plan, PositionPlan) and isinstance(plan.rule, GuardConfig)
+            for plan in self.watched.plans
+        )
+
+    def check_sight(self, price: Quote | None, now: datetime) -> bool:
+        """Note since when there are no positions or no price to act on; return whether that is news.
+
+        Where the last reading showed no position there is nothing to protect.
+        """
+        snapshot = self._snapshot
+        if snapshot is not None and not snapshot.positions:
+            return False
+        oldest = min(
+            snapshot.fresh_at if snapshot else self._began_at, price.at if price else self._began_at
+        )
+        blind = now - oldest > timedelta(seconds=settings.UNPROTECTED_AFTER_S)
+        begins = not blind and (snapshot is None or price is None)
+        if begins or blind is self._blind:
+            return False
+        self._blind, self.blind_since = blind, oldest if blind else None
+        return True
 
     def wants_balance(self) -> bool:
         """Whether it is time to read the balance again; who is told so once is to do it.
@@ -114,7 +169,11 @@ class Watch:
         try:
             self.watched.client.account()
         except ExchangeError as error:
-            extra = {"account": self.watched.account_id, "error": str(error)}
+            extra = {
+                "account": self.watched.account_id,
+                "account_name": self.watched.name,
+                "error": str(error),
+            }
             logger.warning("balance not read", extra=extra)
 
     def end(self) -> None:

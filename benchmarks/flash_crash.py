@@ -84,7 +84,9 @@ def guarded(owned: Sequence["Account"]) -> None:
     from automations.models import GuardStep, MarginGuard  # noqa: PLC0415 - Django is ready only now
 
     for account in owned:
-        guard = MarginGuard.objects.create(account=account, name="guard", metric="margin_used")
+        guard = MarginGuard.objects.create(
+            enabled=True, account=account, name="guard", metric="margin_used"
+        )
         guard.steps.create(threshold_percent=50, does=GuardStep.Does.ADD_FIXED, amount_sats=AMOUNT)
 
 

@@ -105,7 +105,9 @@ def guard_all(exchange: Paper) -> None:
             account.set_credentials(credentials)
             account.verified_at = timezone.now()
             account.save()
-            guard = MarginGuard.objects.create(account=account, name="guard", metric="margin_used")
+            guard = MarginGuard.objects.create(
+                enabled=True, account=account, name="guard", metric="margin_used"
+            )
             guard.steps.create(
                 threshold_percent=Decimal(50), does=GuardStep.Does.ADD_FIXED, amount_sats=1000
             )

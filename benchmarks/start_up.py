@@ -41,7 +41,13 @@ def entries(first: "Account", each: int) -> None:
     of_entry = columns(AutoEntry, but={"automation_ptr", "trigger_price"})
     with transaction.atomic(), connection.cursor() as cursor:
         model = AutoEntry.objects.create(
-            account=first, name="model", side=Side.BUY, quantity=1, leverage=10, trigger_price=1000
+            enabled=True,
+            account=first,
+            name="model",
+            side=Side.BUY,
+            quantity=1,
+            leverage=10,
+            trigger_price=1000,
         )
         cursor.execute(
             f"""INSERT INTO automations_automation (account_id, name, {of_all})

@@ -57,7 +57,9 @@ def guard(account: "Account", number: int) -> int:
     """Make a guard that adds margin once half of it, or more, is lost; return its id."""
     from automations.models import MarginGuard  # noqa: PLC0415 - Django is ready only now
 
-    made = MarginGuard.objects.create(account=account, name=f"guard {number}", metric="margin_used")
+    made = MarginGuard.objects.create(
+        enabled=True, account=account, name=f"guard {number}", metric="margin_used"
+    )
     made.steps.create(threshold_percent=50 + number, does="add_fixed", amount_sats=1000)
     return made.pk
 
@@ -67,6 +69,7 @@ def exit_of(account: "Account", number: int) -> None:
     from automations.models import TakeProfitStopLoss  # noqa: PLC0415 - Django is ready only now
 
     TakeProfitStopLoss.objects.create(
+        enabled=True,
         account=account,
         name=f"exit {number}",
         does="update_sl",
@@ -80,6 +83,7 @@ def entry(account: "Account", number: int) -> None:
     from automations.models import AutoEntry  # noqa: PLC0415 - Django is ready only now
 
     AutoEntry.objects.create(
+        enabled=True,
         account=account,
         name=f"entry {number}",
         side=Side.BUY,

@@ -166,6 +166,7 @@ def guards(owned: Sequence["Account"], levels: Targets, owner: Callable[[Positio
 
     for price, position in levels.items():
         guard: MarginGuard = MarginGuard.objects.create(
+            enabled=True,
             account=owned[owner(position.id)],
             name=f"at {price}",
             metric="margin_used",
@@ -184,7 +185,13 @@ def look_at_an_entry(running: Platform, account: "Account") -> bytes:
     from automations.models import AutoEntry  # noqa: PLC0415
 
     entry = AutoEntry.objects.create(
-        account=account, name="queued", side=Side.BUY, quantity=1, leverage=10, trigger_price=1000
+        enabled=True,
+        account=account,
+        name="queued",
+        side=Side.BUY,
+        quantity=1,
+        leverage=10,
+        trigger_price=1000,
     )
     tasks.send(entry.pk, None, urgent=False)  # nobody takes messages yet
     with running.redis() as redis:

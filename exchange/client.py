@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TypeVar
+from typing import SupportsFloat, TypeVar
 
 from exchange.account import AccountState, Balance
 from exchange.errors import TransientError
 from exchange.live import LiveView, View, is_fresh
-from exchange.market import Quote
+from exchange.market import Quote, Source
 from exchange.money import Sats, UsdPerBtc
 from exchange.paging import Span
 from exchange.position import Position, PositionId, PositionsSnapshot
@@ -92,25 +92,51 @@ class Client:
         Raises:
             TransientError: also where the answer came too late to be that fresh.
         """
-        view = self._live.read(None, self._account_id) if self._live else View()
-        return self._fresh_positions(view, max_age_s, not_before)
+        return self._fresh_positions(self._own_view(), max_age_s, not_before)
 
     def snapshot(
-        self, max_age_s: float, not_before: datetime | None = None, *, ahead: View | None = None
+        self,
+        max_age_s: float,
+        not_before: datetime | None = None,
+        *,
+        ahead: View | None = None,
+        positions_max_age_s: float | None = None,
     ) -> Snapshot:
-        """Return price and positions; `not_before` is about the positions, `ahead` as for `glance`."""
+        """Return price and positions; `not_before` is about the positions, `ahead` as for `glance`.
+
+        Positions may be as old as `positions_max_age_s` says, by default as old as the price.
+
+        Raises:
+            TransientError: also where an answer came too late to be that fresh.
+        """
+        old_s = max_age_s if positions_max_age_s is None else positions_max_age_s
         view = ahead
         if (
             view is None
             or not self._is_fresh(view.quote, max_age_s)
-            or not self._is_fresh(view.positions, max_age_s, not_before)
+            or not self._is_fresh(view.positions, old_s, not_before)
         ):
             view = self._view()
+        positions = self._fresh_positions(view, old_s, not_before)
+        if positions is not view.positions and not self._is_fresh(view.quote, max_age_s):
+            view = self._view()  # reading them may have taken seconds, in which the stream went on
         return Snapshot(
-            positions=self._fresh_positions(view, max_age_s, not_before),
+            positions=positions,
             quote=self._fresh_price(view, max_age_s),
             balance=view.balance,
         )
+
+    def cross(self, max_age_s: float | None = None) -> PositionsSnapshot:
+        """Read the cross position by REST, as a snapshot of one position or none.
+
+        Raises:
+            TransientError: also where the answer came too late to be that fresh.
+        """
+        at = self._now()
+        position = self.rest.cross.position().running()
+        held = (position,) if position else ()
+        snapshot = PositionsSnapshot(positions=held, at=at, source=Source.REST, with_cross=True)
+        return snapshot if max_age_s is None else self._in_time(snapshot, max_age_s)
 
     def account(self) -> AccountState:
         return self._account()[0]
@@ -139,8 +165,8 @@ class Client:
     def open_trade(self, trade: NewTrade) -> Position | OpenOrder:
         return self._changing(lambda: self.rest.open_trade(trade))
 
-    def close(self, trade_id: PositionId) -> ClosedTrade:
-        return self._changing(lambda: self.rest.close(trade_id))
+    def close(self, trade_id: PositionId, *, urgency: SupportsFloat | None = None) -> ClosedTrade:
+        return self._changing(lambda: self.rest.close(trade_id, urgency=urgency))
 
     def cancel(self, trade_id: PositionId) -> CanceledTrade:
         return self._changing(lambda: self.rest.cancel(trade_id))
@@ -148,22 +174,35 @@ class Client:
     def cancel_all(self) -> tuple[CanceledTrade, ...]:
         return self._changing(self.rest.cancel_all)
 
-    def add_margin(self, trade_id: PositionId, amount: Sats) -> Position:
-        return self._changing(lambda: self.rest.add_margin(trade_id, amount))
+    def add_margin(
+        self, trade_id: PositionId, amount: Sats, *, urgency: SupportsFloat | None = None
+    ) -> Position:
+        return self._changing(lambda: self.rest.add_margin(trade_id, amount, urgency=urgency))
 
     def cash_in(self, trade_id: PositionId, amount: Sats) -> Position:
         return self._changing(lambda: self.rest.cash_in(trade_id, amount))
 
     def set_stoploss(
-        self, trade_id: PositionId, value: UsdPerBtc | None, *, trailing: Decimal | None = None
+        self,
+        trade_id: PositionId,
+        value: UsdPerBtc | None,
+        *,
+        trailing: Decimal | None = None,
+        urgency: SupportsFloat | None = None,
     ) -> Position | OpenOrder:
-        return self._changing(lambda: self.rest.set_stoploss(trade_id, value, trailing=trailing))
+        return self._changing(
+            lambda: self.rest.set_stoploss(trade_id, value, trailing=trailing, urgency=urgency)
+        )
 
     def set_takeprofit(self, trade_id: PositionId, value: UsdPerBtc | None) -> Position | OpenOrder:
         return self._changing(lambda: self.rest.set_takeprofit(trade_id, value))
 
     def _view(self) -> View:
         return self._live.read(self._network, self._account_id) if self._live else View()
+
+    def _own_view(self) -> View:
+        """Return what the live view holds of the account, without the price."""
+        return self._live.read(None, self._account_id) if self._live else View()
 
     def _fresh_price(self, view: View, max_age_s: float) -> Quote:
         if view.quote and self._is_fresh(view.quote, max_age_s):
@@ -179,7 +218,14 @@ class Client:
         held = view.positions
         if held and self._is_fresh(held, max_age_s, not_before):
             return held
-        snapshot = self.rest.positions()
+        try:
+            snapshot = self.rest.positions()
+        except TransientError:
+            # It may have failed for half a minute: somebody else may have had more luck meanwhile.
+            held = self._own_view().positions
+            if held and self._is_fresh(held, max_age_s, not_before):
+                return held
+            raise
         if self._live:
             self._live.put_positions(self._account_id, snapshot)
         return self._in_time(snapshot, max_age_s)

@@ -50,6 +50,8 @@ class Timeouts:
     reconnect_first_s: float = 1.0
     reconnect_most_s: float = 30.0
     """Waits between connections double from the first to the most, each shortened by chance."""
+    refused_most_s: float = 300.0
+    """The most where the exchange refuses a key: few dials and sign-ins are wasted on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ ExchangeError
 ├── RejectedError         understood and refused: give up this action
 ├── UnknownOutcomeError   it may have happened: read back before deciding anything
 └── OperatorNeededError   only a person can help: suspend the account and say so
-    └── KeyRefusedError   401 or 403: the key is not accepted, and nothing was done
+    └── KeyRefusedError   401, or 403 to a read: the key is not accepted, and nothing was done
 """
 
 import re
@@ -51,4 +51,4 @@ class OperatorNeededError(ExchangeError):
 
 
 class KeyRefusedError(OperatorNeededError):
-    """The exchange refused the key (401, 403) before doing anything."""
+    """The exchange refused the key before doing anything; it may accept it in a moment."""

@@ -73,7 +73,9 @@ def refused(
     if status == HTTPStatus.UNAUTHORIZED:
         return KeyRefusedError(f"LN Markets refused the key {said}")
     if status == HTTPStatus.FORBIDDEN:
-        return KeyRefusedError(f"LN Markets does not allow {where} {said}")
+        # To a write it is the answer: this may not be done. To a read it leaves us blind.
+        kind = RejectedError if writes else KeyRefusedError
+        return kind(f"LN Markets does not allow {where} {said}")
     if status >= 500 or status == HTTPStatus.REQUEST_TIMEOUT:
         return _interrupted(f"LN Markets broke down at {where} {said}", writes=writes)
     if status >= 400:

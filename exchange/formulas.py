@@ -14,6 +14,7 @@ from typing import Final
 
 from exchange.money import (
     MAX_PRICE,
+    MIN_PRICE,
     SATS_PER_BTC,
     Exact,
     Sats,
@@ -240,13 +241,19 @@ def average_entry(first: Usd, first_entry: Exact, second: Usd, second_entry: Exa
     return nearest_tick((first + second) / parts)
 
 
-def entry_after_losing_part(quantity: Usd, entry: Exact, closed: Usd, price: Exact) -> UsdPerBtc:
+def entry_after_losing_part(quantity: Usd, entry: Exact, closed: Usd, price: Exact) -> UsdPerBtc | None:
     """Return the entry of the rest after a part was closed at a loss: the rest carries it (6.12).
 
-    `closed` must be less than `quantity`.
+    None where no price of the exchange carries it, for the whole loss of a long is at least the size of
+    its rest, or the rest of a short would have its entry below the lowest price. Then the loss of the
+    part is realised: it leaves the margin, and the rest keeps its entry. Margin and profit together are
+    the same either way. `closed` must be less than `quantity`.
     """
     rest = Fraction(quantity) / Fraction(entry) - Fraction(closed) / Fraction(price)
-    return nearest_tick((quantity - closed) / rest)
+    if rest <= 0:
+        return None
+    carried = nearest_tick((quantity - closed) / rest)
+    return carried if MIN_PRICE <= carried <= MAX_PRICE else None
 
 
 def largest_cross_position(leverage: int) -> Usd:

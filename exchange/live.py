@@ -95,7 +95,10 @@ class LiveView:
         self._put(_balance_key(account_id), balance.at, balance_text(balance))
 
     def outdate(self, account_id: int, *, before: datetime) -> None:
-        """Make positions and balance seen before that moment unknown: the account was just changed."""
+        """Make positions seen before that moment unknown: the account was just changed.
+
+        The balance stays: what we spent since it was read is in our own record.
+        """
         self._put(_floor_key(account_id), before, str(micros(before)))
 
     def price(self, network: str, *, max_age_s: float, now: datetime) -> Quote | None:
@@ -150,7 +153,7 @@ def _view(held: Mapping[str, str | None], network: str | None, account_id: int |
         return View(
             quote=quote,
             positions=_above(floor, held[_positions_key(account_id)], positions_of),
-            balance=_above(floor, held[_balance_key(account_id)], balance_of),
+            balance=_balance(held[_balance_key(account_id)]),
         )
     except (ValueError, KeyError, ArithmeticError) as error:
         # Written by another version of ours, say: unknown, until a new value comes.
@@ -176,6 +179,10 @@ def _floor_key(account_id: int) -> str:
 
 def _quote(text: str | None) -> Quote | None:
     return None if text is None else quote_of(text)
+
+
+def _balance(text: str | None) -> Balance | None:
+    return None if text is None else balance_of(text)
 
 
 def _above(floor: str | None, text: str | None, read: Callable[[str], Value]) -> Value | None:

@@ -53,7 +53,7 @@ class Listener(Protocol):
         """A newer reading, or the confirmation of the last one."""
 
     def refused(self, account_id: int, credentials: Credentials, why: str) -> None:
-        """The exchange does not accept these; the account is left alone until followed anew."""
+        """The exchange did not accept these just now; it is asked again, at growing intervals."""
 
     def fallback_activated(self, account_id: int, why: str) -> None:
         """The stream is not to be believed; REST takes over."""
@@ -70,6 +70,8 @@ class Member:
     credentials: Credentials
     read: Callable[[], PositionsSnapshot]
     """Reads the positions by REST; raises ExchangeError."""
+    name: str = ""
+    """What people call the account; for the log."""
     topics: tuple[str, ...] = (ISOLATED_TRADES,)
     """What tells that they changed."""
 
@@ -83,6 +85,7 @@ class PoolCounts:
     live: int
     fallback: int
     refused: int
+    """Whose key was not accepted when it was last used."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -100,6 +103,10 @@ class _Account:
 def _is_same(known: Member, member: Member) -> bool:
     """Whether a session that serves the one can go on for the other."""
     return known.credentials == member.credentials and known.topics == member.topics
+
+
+def _fields(member: Member) -> dict[str, object]:
+    return {"account": member.account_id, "account_name": member.name}
 
 
 class SessionPool:
@@ -167,7 +174,7 @@ class SessionPool:
         """Keep this account fresh from now on; one followed already goes on unless its key changed."""
         with self._lock:
             known = self._accounts.get(member.account_id)
-            if known and not known.refused and _is_same(known.member, member):
+            if known and _is_same(known.member, member):
                 known.member = member
                 return
             if known:
@@ -223,7 +230,7 @@ class SessionPool:
         with self._lock:
             self._allot(now_s)
             fallen = [each for each in self._accounts.values() if self._falls_back(each, now_s)]
-            kept = {key: each.keeping for key, each in self._accounts.items() if not each.refused}
+            kept = {key: each.keeping for key, each in self._accounts.items()}
             due = [self._accounts[key] for key in self._rota.due(kept, now_s)]
             for account in due:
                 account.keeping.reading = True
@@ -248,7 +255,7 @@ class SessionPool:
         wanting = {
             account_id: each.risk
             for account_id, each in self._accounts.items()
-            if not each.refused and not each.keeping.is_idle(now_s)
+            if not each.keeping.is_idle(now_s)
         }
         holding = {key for key, each in self._accounts.items() if each.session is not None}
         moves = allot(
@@ -322,20 +329,21 @@ class SessionPool:
     # What comes in
 
     def _moved(self, account: _Account, this: int, state: State, why: str) -> None:
-        keeping, account_id = account.keeping, account.member.account_id
+        keeping, member = account.keeping, account.member
         recovered = False
         with self._lock:
             if account.round != this:
                 return
             keeping.live = state is State.LIVE
             if keeping.live:
+                account.refused = False
                 keeping.heard_s = self._clock()
                 recovered, keeping.fallback = keeping.fallback, False
             account.why = why or account.why
-        extra = {"account": account_id, "state": state, "why": why}
+        extra = _fields(member) | {"state": state, "why": why}
         logger.info("account session moved", extra=extra)
         if recovered:
-            self._listener.stream_recovered(account_id)
+            self._listener.stream_recovered(member.account_id)
         if state is State.REFUSED:
             self._refuse(account, why)
 
@@ -361,15 +369,14 @@ class SessionPool:
             account.keeping.begin_reading(self._clock())
         try:
             self._take(account, account.member.read())
-        except KeyRefusedError as error:
-            self._refuse(account, str(error))
         except ExchangeError as error:
             with self._lock:
                 account.keeping.failed(error.after_s if isinstance(error, TransientError) else 0.0)
-            extra = {"account": account.member.account_id, "why": str(error)}
-            logger.warning("positions not read", extra=extra)
+            logger.warning("positions not read", extra=_fields(account.member) | {"why": str(error)})
+            if isinstance(error, KeyRefusedError):
+                self._refuse(account, str(error))
         except Exception:  # the thread's outermost call: a fault of ours must not stop the readings
-            logger.exception("positions not taken over")
+            logger.exception("positions not taken over", extra=_fields(account.member))
         finally:
             with self._lock:
                 account.keeping.reading = False
@@ -380,14 +387,15 @@ class SessionPool:
         with self._lock:
             followed = self._accounts.get(account.member.account_id) is account
             newest = account.keeping.read(snapshot, self._clock())
+            account.refused = False
         if newest and followed:
             self._listener.positions(account.member.account_id, snapshot)
 
     def _refuse(self, account: _Account, why: str) -> None:
+        """Tell it and go on: what the exchange refuses now it may accept in a moment."""
         with self._lock:
-            if account.refused or self._accounts.get(account.member.account_id) is not account:
+            if self._accounts.get(account.member.account_id) is not account:
                 return
             account.refused = True
-            self._release(account)
             member = account.member
         self._listener.refused(member.account_id, member.credentials, why)

@@ -148,6 +148,8 @@ class PositionsSnapshot:
     confirmed_at: datetime | None = None
     """Until then a live stream brought no change of them. Changes without an event (API notes, 5.9)
     may have come since `at`, our own writes among them."""
+    with_cross: bool = False
+    """Whether the cross position was read, too: then it is flat if it is not among them."""
 
     @property
     def fresh_at(self) -> datetime:

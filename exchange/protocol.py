@@ -3,7 +3,7 @@
 import secrets
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -30,7 +30,8 @@ class State(StrEnum):
     """Subscribed; what was missed is read by REST before anyone may rely on the session."""
     LIVE = "live"
     REFUSED = "refused"
-    """The exchange does not accept the key: a person is needed, nothing is tried again."""
+    """The exchange refused us, our key perhaps: it may think better of it, so the next connection has
+    its time, too."""
 
 
 class Event(StrEnum):
@@ -50,6 +51,7 @@ class Event(StrEnum):
 _NEXT: Final = {
     (State.CLOSED, Event.DIAL): State.DIALLING,
     (State.WAITING, Event.DIAL): State.DIALLING,
+    (State.REFUSED, Event.DIAL): State.DIALLING,
     (State.DIALLING, Event.CONNECTED): State.AUTHENTICATING,
     (State.DIALLING, Event.CONNECTED_WITHOUT_KEY): State.SUBSCRIBING,
     (State.AUTHENTICATING, Event.ACCEPTED): State.SUBSCRIBING,
@@ -164,6 +166,11 @@ class Conversation:
     def heard_control_frame(self) -> None:
         """Note a ping, or an answer to ours: the exchange is there."""
         self._heard_s = self._clock()
+
+    def resumed(self) -> None:
+        """Go on after a while in which nobody listened: all patience begins anew."""
+        self._heard_s = now_s = self._clock()
+        self._asked = {key: replace(each, asked_s=now_s) for key, each in self._asked.items()}
 
     def passed(self) -> None:
         """Note that time has passed: ask whether the exchange is there, or give the connection up."""

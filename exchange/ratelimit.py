@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from exchange.config import Rate
 
@@ -19,14 +19,44 @@ class Scope(StrEnum):
     """Signed calls, counted per key."""
 
 
+NOT_URGENT: Final = 1e9
+"""The urgency of a write that cuts risk and of which nothing more is known."""
+RENEWED_S: Final = 0.4
+"""Whoever waits for a slot asks again within this time."""
+FORGOTTEN_S: Final = 1.0
+"""Whoever did not for this long waits no more: its process may be dead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiter:
+    """Who asks for a slot, in the same words each time."""
+
+    urgency: float | None = None
+    """None: an ordinary call. A number: a protective one, the smaller the more urgent."""
+    name: str = ""
+    """Tells it from all others, in all processes."""
+
+    @property
+    def protective(self) -> bool:
+        return self.urgency is not None
+
+
+ORDINARY: Final = Waiter()
+
+
 class Limiter(Protocol):
     """Who is asked before each request."""
 
-    def wait_s(self, scope: Scope, owner: str, *, protective: bool) -> float:
+    def wait_s(
+        self, scope: Scope, owner: str, waiter: Waiter = ORDINARY, *, within_s: float = 0.0
+    ) -> float:
         """Take a slot and return 0; or take nothing and return the seconds until one may be free.
 
         `owner` names those whose calls are counted together: a key, or the exchange's address. A
-        protective call is a write that cuts risk; it may use the room that all others keep free.
+        protective call is a write that cuts risk; it may use the room that all others keep free. Of
+        those that wait the most urgent gets the next slot, and ordinary ones get none before them.
+        It waits only where it is told to wait no longer than `within_s`, and must then ask again
+        within `RENEWED_S`.
         """
 
     def hold(self, scope: Scope, owner: str, *, after_s: float) -> None:
@@ -38,6 +68,33 @@ class _Lane:
     """When the next call of a kind is due if all come evenly: the theoretical arrival time."""
 
     due_at: float = 0.0
+
+
+class _Queue:
+    """Who waits for a slot, by urgency, then by when it began to wait."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, tuple[float, float, float]] = {}
+        """By name: urgency, since when, and until when it counts."""
+
+    def before(self, waiter: Waiter, now: float) -> int:
+        """Return how many are to go first; an ordinary call lets all of them go."""
+        self._waiting = {name: each for name, each in self._waiting.items() if each[2] > now}
+        if waiter.urgency is None:
+            return len(self._waiting)
+        mine = (waiter.urgency, self._since(waiter.name, now))
+        return sum(each[:2] < mine for name, each in self._waiting.items() if name != waiter.name)
+
+    def join(self, waiter: Waiter, now: float) -> None:
+        if waiter.urgency is not None:
+            since = self._since(waiter.name, now)
+            self._waiting[waiter.name] = (waiter.urgency, since, now + FORGOTTEN_S)
+
+    def leave(self, waiter: Waiter) -> None:
+        self._waiting.pop(waiter.name, None)
+
+    def _since(self, name: str, now: float) -> float:
+        return self._waiting[name][1] if name in self._waiting else now
 
 
 class TokenBucket:
@@ -58,22 +115,27 @@ class TokenBucket:
         self._all = _Lane()
         self._ordinary = _Lane()
         self._held_until = 0.0
+        self._queue = _Queue()
 
-    def wait_s(self, *, protective: bool = False) -> float:
+    def wait_s(self, waiter: Waiter = ORDINARY, *, within_s: float = 0.0) -> float:
         """Take a slot and return 0; or take nothing and return the seconds until one may be free."""
         lanes = [(self._all, self._rate.per_s)]
-        if not protective:
+        if not waiter.protective:
             lanes.append((self._ordinary, self._rate.ordinary_per_s))
         with self._lock:
             now = self._clock()
             slack = self._rate.burst - 1
             free_at = max(lane.due_at - slack / per_s for lane, per_s in lanes)
-            wait = max(free_at, self._held_until) - now
-            if wait > 0:
-                return wait
-            for lane, per_s in lanes:
-                lane.due_at = max(lane.due_at, now) + 1 / per_s
-            return 0.0
+            before = self._queue.before(waiter, now)
+            wait = max(free_at - now, self._held_until - now, 0.0) + before / self._rate.per_s
+            if 0 < wait <= within_s:
+                self._queue.join(waiter, now)
+            else:
+                self._queue.leave(waiter)
+            if wait == 0:
+                for lane, per_s in lanes:
+                    lane.due_at = max(lane.due_at, now) + 1 / per_s
+            return wait
 
     def hold(self, *, after_s: float) -> None:
         with self._lock:
@@ -91,8 +153,10 @@ class LocalLimiter:
         self._lock = threading.Lock()
         self._buckets: dict[tuple[Scope, str], TokenBucket] = {}
 
-    def wait_s(self, scope: Scope, owner: str, *, protective: bool) -> float:
-        return self._bucket(scope, owner).wait_s(protective=protective)
+    def wait_s(
+        self, scope: Scope, owner: str, waiter: Waiter = ORDINARY, *, within_s: float = 0.0
+    ) -> float:
+        return self._bucket(scope, owner).wait_s(waiter, within_s=within_s)
 
     def hold(self, scope: Scope, owner: str, *, after_s: float) -> None:
         self._bucket(scope, owner).hold(after_s=after_s)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from operator import attrgetter
+from typing import SupportsFloat
 
 from exchange import wire, wire_cross
 from exchange.account import AccountState
@@ -196,14 +197,15 @@ class RestClient:
             "POST", path("isolated/trade"), wire.living_trade, body=wire.new_trade_body(trade)
         )
 
-    def close(self, trade_id: PositionId) -> ClosedTrade:
-        """Close the whole running trade at market."""
+    def close(self, trade_id: PositionId, *, urgency: SupportsFloat | None = None) -> ClosedTrade:
+        """Close the whole running trade at market; of protective writes the most urgent goes first."""
         return self._transport.write(
             "POST",
             path("isolated/trade/close"),
             wire.about(trade_id, wire.one(wire.closed_trade)),
             body=json_text({"id": trade_id}),
             protective=True,
+            urgency=urgency,
         )
 
     def cancel(self, trade_id: PositionId) -> CanceledTrade:
@@ -222,16 +224,23 @@ class RestClient:
             "POST", path("isolated/trades/cancel-all"), wire.canceled_trades, protective=True
         )
 
-    def add_margin(self, trade_id: PositionId, amount: Sats) -> Position:
+    def add_margin(
+        self, trade_id: PositionId, amount: Sats, *, urgency: SupportsFloat | None = None
+    ) -> Position:
         """Move sats from the balance into the trade. Each success acts again: never repeat unseen."""
-        return self._move_margin("add-margin", trade_id, amount, protective=True)
+        return self._move_margin("add-margin", trade_id, amount, protective=True, urgency=urgency)
 
     def cash_in(self, trade_id: PositionId, amount: Sats) -> Position:
         """Take sats out of the trade: profit first, then margin (6.9). Each success acts again."""
         return self._move_margin("cash-in", trade_id, amount, protective=False)
 
     def set_stoploss(
-        self, trade_id: PositionId, value: UsdPerBtc | None, *, trailing: Decimal | None = None
+        self,
+        trade_id: PositionId,
+        value: UsdPerBtc | None,
+        *,
+        trailing: Decimal | None = None,
+        urgency: SupportsFloat | None = None,
     ) -> Position | OpenOrder:
         """Set a stop at a price, or trailing by a share of the price; remove it where both are None."""
         if value is not None and trailing is not None:
@@ -239,7 +248,8 @@ class RestClient:
         check_price("stoploss", value)
         check_trailing(trailing)
         mode = None if trailing is None else StopMode.TRAILING
-        return self._set_exit("stoploss", trade_id, value if trailing is None else trailing, mode)
+        wanted = value if trailing is None else trailing
+        return self._set_exit("stoploss", trade_id, wanted, mode, urgency=urgency)
 
     def set_takeprofit(self, trade_id: PositionId, value: UsdPerBtc | None) -> Position | OpenOrder:
         """Set the take profit at a price; None removes it."""
@@ -247,7 +257,13 @@ class RestClient:
         return self._set_exit("takeprofit", trade_id, value, None)
 
     def _move_margin(
-        self, call: str, trade_id: PositionId, amount: Sats, *, protective: bool
+        self,
+        call: str,
+        trade_id: PositionId,
+        amount: Sats,
+        *,
+        protective: bool,
+        urgency: SupportsFloat | None = None,
     ) -> Position:
         if amount < 1:
             raise ValueError(f"the amount must be positive, was {amount}")
@@ -257,10 +273,17 @@ class RestClient:
             wire.about(trade_id, wire.one(wire.position)),
             body=json_text({"id": trade_id, "amount": amount}),
             protective=protective,
+            urgency=urgency,
         )
 
     def _set_exit(
-        self, kind: str, trade_id: PositionId, value: Decimal | None, mode: StopMode | None
+        self,
+        kind: str,
+        trade_id: PositionId,
+        value: Decimal | None,
+        mode: StopMode | None,
+        *,
+        urgency: SupportsFloat | None = None,
     ) -> Position | OpenOrder:
         exit_path = path(f"isolated/trade/{kind}")
         reader = wire.about(trade_id, wire.living_trade)
@@ -272,5 +295,10 @@ class RestClient:
         if mode is not None:
             wanted["mode"] = mode
         return self._transport.write(
-            "PUT", exit_path, reader, body=json_text(wanted), protective=kind == "stoploss"
+            "PUT",
+            exit_path,
+            reader,
+            body=json_text(wanted),
+            protective=kind == "stoploss",
+            urgency=urgency,
         )

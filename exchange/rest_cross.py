@@ -1,5 +1,7 @@
 """The cross margin endpoints of REST v3."""
 
+from typing import SupportsFloat
+
 from exchange import wire_cross
 from exchange.cross import (
     CrossOrder,
@@ -30,8 +32,11 @@ class CrossRest:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def position(self) -> CrossPosition:
-        return self._transport.get(path("cross/position"), _POSITION, scope=Scope.PRIVATE)
+    def position(self, *, urgency: SupportsFloat | None = None) -> CrossPosition:
+        """Return it; `urgency` is for what a protective write needs to know."""
+        return self._transport.get(
+            path("cross/position"), _POSITION, scope=Scope.PRIVATE, urgency=urgency
+        )
 
     def open_orders(self) -> tuple[CrossOrder, ...]:
         return self._transport.get(path("cross/orders/open"), wire_cross.orders, scope=Scope.PRIVATE)
@@ -66,7 +71,13 @@ class CrossRest:
             key=lambda fee: fee.settlement_id,
         )
 
-    def order(self, order: NewCrossOrder, *, protective: bool = False) -> CrossOrder:
+    def order(
+        self,
+        order: NewCrossOrder,
+        *,
+        protective: bool = False,
+        urgency: SupportsFloat | None = None,
+    ) -> CrossOrder:
         """Send an order; each success acts again. `protective`: it cuts risk."""
         return self._transport.write(
             "POST",
@@ -74,6 +85,7 @@ class CrossRest:
             _ORDER,
             body=wire_cross.new_order_body(order),
             protective=protective,
+            urgency=urgency,
         )
 
     def cancel(self, order_id: CrossOrderId) -> CrossOrder:
@@ -90,9 +102,11 @@ class CrossRest:
             "POST", path("cross/orders/cancel-all"), wire_cross.orders, protective=True
         )
 
-    def close_position(self) -> CrossOrder:
+    def close_position(self, *, urgency: SupportsFloat | None = None) -> CrossOrder:
         """Close the whole position at market."""
-        return self._transport.write("POST", path("cross/position/close"), _ORDER, protective=True)
+        return self._transport.write(
+            "POST", path("cross/position/close"), _ORDER, protective=True, urgency=urgency
+        )
 
     def set_leverage(self, leverage: int) -> CrossPosition:
         if not 1 <= leverage <= 100:
@@ -101,15 +115,17 @@ class CrossRest:
             "PUT", path("cross/leverage"), _POSITION, body=json_text({"leverage": leverage})
         )
 
-    def deposit(self, amount: Sats) -> CrossPosition:
+    def deposit(self, amount: Sats, *, urgency: SupportsFloat | None = None) -> CrossPosition:
         """Move sats from the balance into the cross margin; each success acts again."""
-        return self._move("deposit", amount, protective=True)
+        return self._move("deposit", amount, protective=True, urgency=urgency)
 
     def withdraw(self, amount: Sats) -> CrossPosition:
         """Move sats from the cross margin into the balance; each success acts again."""
         return self._move("withdraw", amount, protective=False)
 
-    def _move(self, call: str, amount: Sats, *, protective: bool) -> CrossPosition:
+    def _move(
+        self, call: str, amount: Sats, *, protective: bool, urgency: SupportsFloat | None = None
+    ) -> CrossPosition:
         if amount < 1:
             raise ValueError(f"the amount must be positive, was {amount}")
         return self._transport.write(
@@ -118,4 +134,5 @@ class CrossRest:
             _POSITION,
             body=json_text({"amount": amount}),
             protective=protective,
+            urgency=urgency,
         )

@@ -37,10 +37,10 @@ def _nothing_missed() -> None:
 
 
 class StreamSession:
-    """Keeps one session to the stream alive until stopped or refused.
+    """Keeps one session to the stream alive until stopped.
 
     Its own thread does all reading and writing and calls all callbacks; they must return soon. A
-    connection that fails is replaced by a fresh one, forever, at growing intervals.
+    connection that fails, or is refused, is replaced by a fresh one, forever, at growing intervals.
 
     Args:
         stream_url: without the version path.
@@ -117,7 +117,7 @@ class StreamSession:
 
     @property
     def ended(self) -> bool:
-        """Whether it was stopped, or refused, and holds no connection any more."""
+        """Whether it was stopped, and holds no connection any more."""
         return self._thread.ident is not None and not self._thread.is_alive()
 
     def ask(
@@ -150,8 +150,6 @@ class StreamSession:
         while not self._stopping.wait(wait_s) and self._admitted_in_time():
             started_s = self._clock()
             after_s = self._one_connection()
-            if self.state is State.REFUSED:
-                return
             lasted = self._clock() - started_s >= self._timeouts.reconnect_most_s
             failures = 1 if lasted else failures + 1
             wait_s = max(after_s, self._backoff_s(failures))
@@ -165,6 +163,8 @@ class StreamSession:
 
     def _backoff_s(self, failures: int) -> float:
         most_s = self._timeouts.reconnect_most_s
+        if self.state is State.REFUSED and self._credentials:
+            most_s = self._timeouts.refused_most_s
         # The exponent is bounded: after days of outage the power would overflow.
         full_s = min(self._timeouts.reconnect_first_s * 2.0 ** min(failures - 1, 30), most_s)
         return full_s * (0.5 + self._chance() / 2)
@@ -215,6 +215,7 @@ class StreamSession:
         pause_s = self._say(talk, line)
         if self.state is State.CATCHING_UP:
             self._catch_up()
+            talk.resumed()  # a slow exchange may have taken longer than a stream may be silent
             self._move(Event.CAUGHT_UP)
         frame = line.receive(min(talk.due_s - self._clock(), pause_s))
         if frame is not None:

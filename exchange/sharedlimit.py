@@ -8,7 +8,7 @@ from typing import Final
 from redis import Redis
 
 from exchange.config import Rate
-from exchange.ratelimit import LocalLimiter, Scope
+from exchange.ratelimit import FORGOTTEN_S, ORDINARY, LocalLimiter, Scope, Waiter
 from exchange.reach import Reach
 
 _ALONE_SHARE: Final = 0.25
@@ -31,16 +31,44 @@ _TAKE: Final = (
     _LOAD
     + """
 local every, ordinary_every = tonumber(ARGV[2]), tonumber(ARGV[3])
-local slack, protective = tonumber(ARGV[4]), ARGV[5] == '1'
+local slack, name, urgency = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
+local within, forgotten = tonumber(ARGV[7]), tonumber(ARGV[8])
+local since, before, waiting = now, 0, {}
+
+local found = redis.call('HGETALL', KEYS[2])
+for i = 1, #found, 2 do
+    local its_urgency, its_since, ends = string.match(found[i + 1], '(%S+) (%S+) (%S+)')
+    if tonumber(ends) <= now then
+        redis.call('HDEL', KEYS[2], found[i])
+    elseif found[i] == name then
+        since = tonumber(its_since)
+    else
+        waiting[#waiting + 1] = {tonumber(its_urgency), tonumber(its_since)}
+    end
+end
+for _, each in ipairs(waiting) do
+    local sooner = each[1] == urgency and each[2] < since
+    if not urgency or each[1] < urgency or sooner then before = before + 1 end
+end
+
 local free = math.max(held, all - slack * every)
-if not protective then free = math.max(free, ordinary - slack * ordinary_every) end
-if free > now then return free - now end
+if not urgency then free = math.max(free, ordinary - slack * ordinary_every) end
+local wait = math.max(free - now, 0) + before * every
+if urgency and wait > 0 and wait <= within then
+    local stored = string.format('%s %.0f %.0f', ARGV[6], since, now + forgotten)
+    redis.call('HSET', KEYS[2], name, stored)
+    redis.call('PEXPIRE', KEYS[2], math.ceil(forgotten / 1000))
+elseif #found > 0 then
+    redis.call('HDEL', KEYS[2], name)
+end
+if wait > 0 then return wait end
 store('all', math.max(all, now) + every)
-if not protective then store('ordinary', math.max(ordinary, now) + ordinary_every) end
+if not urgency then store('ordinary', math.max(ordinary, now) + ordinary_every) end
 keep()
 return 0
 """
 )
+"""The second key has those who wait: by name the urgency, since when, and until when it counts."""
 
 _HOLD: Final = (
     _LOAD
@@ -78,19 +106,25 @@ class SharedLimiter:
         }
         self._alone = LocalLimiter(alone, clock=clock)
 
-    def wait_s(self, scope: Scope, owner: str, *, protective: bool) -> float:
+    def wait_s(
+        self, scope: Scope, owner: str, waiter: Waiter = ORDINARY, *, within_s: float = 0.0
+    ) -> float:
         rate = self._rates[scope]
-        args = [
+        args: list[str | int] = [
             _KEPT_MS,
             round(_SECOND_US / rate.per_s),
             round(_SECOND_US / rate.ordinary_per_s),
             rate.burst - 1,
-            int(protective),
+            waiter.name,
+            "" if waiter.urgency is None else repr(waiter.urgency),
+            round(within_s * _SECOND_US),
+            round(FORGOTTEN_S * _SECOND_US),
         ]
-        wait_us = self._reach.call(lambda: self._take(keys=[_key(scope, owner)], args=args))
+        keys = [_key(scope, owner), f"{_key(scope, owner)}:waiting"]
+        wait_us = self._reach.call(lambda: self._take(keys=keys, args=args))
         if isinstance(wait_us, int):
             return wait_us / _SECOND_US
-        return self._alone.wait_s(scope, owner, protective=protective)
+        return self._alone.wait_s(scope, owner, waiter, within_s=within_s)
 
     def hold(self, scope: Scope, owner: str, *, after_s: float) -> None:
         args = [_KEPT_MS, round(after_s * _SECOND_US)]

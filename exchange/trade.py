@@ -154,6 +154,10 @@ class ClosedTrade:
     created_at: datetime
     closed_at: datetime
     client_id: str | None
+    liquidation: UsdPerBtc | None = None
+    """As it was last; with the exits, it tells what ended the trade."""
+    stoploss: UsdPerBtc | None = None
+    takeprofit: UsdPerBtc | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final, TypeVar
+from secrets import token_hex
+from typing import Final, SupportsFloat, TypeVar
 from urllib.parse import urlencode
 
 import requests
@@ -23,7 +24,7 @@ from exchange.errors import (
 from exchange.failures import NETWORK_FAILURES, refused, retry_after_s, unanswered
 from exchange.fields import Fields, parse, to_ms
 from exchange.paging import Span, collect, page_of
-from exchange.ratelimit import Limiter, Scope
+from exchange.ratelimit import NOT_URGENT, ORDINARY, RENEWED_S, Limiter, Scope, Waiter
 from exchange.serverclock import ServerClock
 from exchange.wire import server_time
 
@@ -50,7 +51,8 @@ class Call:
     query: str = ""
     """With its `?`, encoded; empty where there is none."""
     body: str | None = None
-    protective: bool = False
+    urgency: float | None = None
+    """As of `exchange.ratelimit.Waiter`: None for an ordinary call."""
 
     @property
     def writes(self) -> bool:
@@ -115,14 +117,26 @@ class Transport:
             self._connections.close()
 
     def get(
-        self, path: str, reader: Reader[Value], *, scope: Scope, query: Mapping[str, str] | None = None
+        self,
+        path: str,
+        reader: Reader[Value],
+        *,
+        scope: Scope,
+        query: Mapping[str, str] | None = None,
+        urgency: SupportsFloat | None = None,
     ) -> Value:
-        """Read, and read again where that may help.
+        """Read, and read again where that may help; `urgency` is for what a protective write needs.
 
         Raises:
             TransientError, RejectedError, OperatorNeededError
         """
-        call = Call(method="GET", path=path, scope=scope, query=_query_text(query))
+        call = Call(
+            method="GET",
+            path=path,
+            scope=scope,
+            query=_query_text(query),
+            urgency=None if urgency is None else _urgency(urgency),
+        )
         for attempt in range(1, self._retries.attempts):
             try:
                 return self._once(call, reader)
@@ -160,8 +174,12 @@ class Transport:
         body: str | None = None,
         query: Mapping[str, str] | None = None,
         protective: bool = False,
+        urgency: SupportsFloat | None = None,
     ) -> Value:
-        """Send once.
+        """Send once. What is protective, for it cuts risk, goes before all that is not.
+
+        Of several protective ones that with the smallest `urgency` goes first, such as how far
+        liquidation is; None comes last among them.
 
         Raises:
             TransientError, RejectedError, UnknownOutcomeError, OperatorNeededError
@@ -172,7 +190,7 @@ class Transport:
             scope=Scope.PRIVATE,
             query=_query_text(query),
             body=body,
-            protective=protective,
+            urgency=_urgency(urgency) if protective else None,
         )
         return self._once(call, reader)
 
@@ -254,14 +272,18 @@ class Transport:
         )
 
     def _wait_for_turn(self, call: Call) -> None:
-        owner = self._owners[call.scope]
+        owner, waiter = self._owners[call.scope], _waiter(call)
         latest = self._clock() + self._timeouts.turn_s
-        while (wait_s := self._limiter.wait_s(call.scope, owner, protective=call.protective)) > 0:
-            if self._clock() + wait_s > latest:
+        while True:
+            within_s = latest - self._clock()
+            wait_s = self._limiter.wait_s(call.scope, owner, waiter, within_s=within_s)
+            if wait_s <= 0:
+                return
+            if wait_s > within_s:
                 raise TransientError(
                     f"{call.where} was not sent: the rate limit is used up", after_s=wait_s
                 )
-            self._sleep(wait_s)
+            self._sleep(min(wait_s, RENEWED_S) if waiter.protective else wait_s)
 
     def _delay_s(self, attempt: int, after_s: float) -> float:
         backoff_s: float = self._retries.first_s * 2 ** (attempt - 1) * (0.5 + self._chance() / 2)
@@ -282,7 +304,7 @@ class Transport:
 
     def _measure_if_free(self) -> bool:
         """Measure unless the rate limit or the exchange is in the way; return whether it moved."""
-        if self._limiter.wait_s(Scope.PUBLIC, self._owners[Scope.PUBLIC], protective=False) > 0:
+        if self._limiter.wait_s(Scope.PUBLIC, self._owners[Scope.PUBLIC]) > 0:
             return False
         call = Call(method="GET", path="/time", scope=Scope.PUBLIC)
         try:
@@ -307,6 +329,16 @@ class Transport:
 def _owner(credentials: Credentials | None) -> str:
     """Return a name for the key that does not show it."""
     return sha256(credentials.key.encode()).hexdigest()[:16] if credentials else "nobody"
+
+
+def _urgency(urgency: SupportsFloat | None) -> float:
+    return NOT_URGENT if urgency is None else float(urgency)
+
+
+def _waiter(call: Call) -> Waiter:
+    if call.urgency is None:
+        return ORDINARY
+    return Waiter(urgency=call.urgency, name=token_hex(8))
 
 
 def _query_text(query: Mapping[str, str] | None) -> str:

@@ -166,6 +166,9 @@ def closed_trade(fields: Fields) -> ClosedTrade:
         created_at=fields.time("createdAt"),
         closed_at=fields.time("closedAt"),
         client_id=_client_id(fields),
+        liquidation=fields.price_or_none("liquidation"),
+        stoploss=fields.price_or_none("stoploss"),
+        takeprofit=fields.price_or_none("takeprofit"),
     )
 
 

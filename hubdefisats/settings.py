@@ -116,14 +116,17 @@ PUBLIC_CALLS_PER_S = env.integer("PUBLIC_CALLS_PER_S", default=1, least=1)
 # Nothing is decided on data older than this, in seconds
 DATA_MAX_AGE_S = env.integer("DATA_MAX_AGE_S", default=5, least=1)
 TOP_UP_POSITIONS_MAX_AGE_S = env.integer("TOP_UP_POSITIONS_MAX_AGE_S", default=30, least=1)
-"""Positions alone, with a live price, where margin is added: only hands and we change a margin."""
+"""Positions for a top-up, beside a live price: their margin changes only by hand and by us."""
 CLOSE_MAX_AGE_S = env.integer("CLOSE_MAX_AGE_S", default=10, least=1)
-"""Positions alone, where one is closed or reduced."""
+"""Positions for closing and reducing."""
 BALANCE_MAX_AGE_S = env.integer("BALANCE_MAX_AGE_S", default=60, least=1)
-"""The free balance, less what was spent since."""
+"""The free balance; what we spent since it was read is subtracted."""
 
 SPIKE_PERCENT = env.percent("SPIKE_PERCENT", default="2")
 """A price further than this from the one before is believed only when something confirms it."""
+
+UNPROTECTED_AFTER_S = env.integer("UNPROTECTED_AFTER_S", default=10, least=1)
+"""Without positions or price for longer an account's owner is told that nothing protects him."""
 
 SWEEP_ACCOUNTS = env.integer("SWEEP_ACCOUNTS", default=50, least=1)
 """In one task of a sweep: each may have to be read from an exchange that takes half a second."""

@@ -3,7 +3,9 @@
 from automations.models.auto_entry import AutoEntry
 from automations.models.automation import Automation, PositionAutomation
 from automations.models.execution import Execution
+from automations.models.exit_disarmed import ExitDisarmed
 from automations.models.journal import JournalChain, JournalEntry
+from automations.models.known_position import KnownPosition
 from automations.models.margin_guard import GuardStep, MarginGuard, PositionThreshold, SpentStep
 from automations.models.notification import Notification
 from automations.models.quarantine import Quarantine
@@ -14,9 +16,11 @@ __all__ = [
     "AutoEntry",
     "Automation",
     "Execution",
+    "ExitDisarmed",
     "GuardStep",
     "JournalChain",
     "JournalEntry",
+    "KnownPosition",
     "Lease",
     "MarginGuard",
     "Notification",

@@ -16,6 +16,7 @@ from automations.models.automation import (
     regime_is_known,
     side_is_known,
 )
+from automations.models.margin_guard import share_of
 from automations.rules.auto_entry import EntryConfig, Order
 from exchange.formulas import Side
 from exchange.money import Sats, Usd, UsdPerBtc
@@ -88,6 +89,17 @@ class AutoEntry(Automation):
         ],
         default=Order.MARKET.value,
     )
+    slippage_percent = models.DecimalField(
+        "slippage (%)",
+        max_digits=7,
+        decimal_places=4,
+        default=Decimal("0.5"),
+        validators=[
+            MinValueValidator(Decimal("0.0001"), "This must be more than 0 %%."),
+            MaxValueValidator(Decimal("99.9999"), "This must be less than 100 %%."),
+        ],
+        help_text="A market beyond the trigger by more than this is missed, and nothing is opened.",
+    )
     expires_at = models.DateTimeField(
         null=True,
         blank=True,
@@ -116,6 +128,10 @@ class AutoEntry(Automation):
                 name="entry_leverage_is_in_range",
             ),
             models.CheckConstraint(condition=Q(most_times__gte=1), name="entry_acts_at_least_once"),
+            models.CheckConstraint(
+                condition=Q(slippage_percent__gt=0, slippage_percent__lt=100),
+                name="entry_slippage_is_a_share",
+            ),
             regime_is_known("entry_regime_is_known"),
         ]
 
@@ -125,6 +141,9 @@ class AutoEntry(Automation):
         self._check_expiry()
         if self.side not in {side.value for side in Side} or self.leverage is None:
             return  # the field itself says so
+        slippage: Any = self.slippage_percent
+        if not isinstance(slippage, Decimal | int):
+            return  # likewise
         if not self._has_one_size():
             return  # said below, where it is known whether a size was typed wrong
         try:
@@ -164,6 +183,7 @@ class AutoEntry(Automation):
             trigger=_or_none(self.trigger_price),
             breakout=self.breakout,
             order=Order(self.trigger_type),
+            slippage=share_of(self.slippage_percent),
             regime=Regime(self.regime),
         )
 

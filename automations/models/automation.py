@@ -1,6 +1,6 @@
 """What all automations have in common, whatever their kind."""
 
-from typing import ClassVar, Self, cast
+from typing import ClassVar, Final, Self, cast
 
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MinValueValidator
@@ -18,6 +18,12 @@ REGIMES = [
 ]
 
 
+NO_STOP_ON_CROSS: Final = (
+    "The exchange takes no stop on the cross position: while this installation does not run, nothing"
+    " protects it."
+)
+
+
 class Automation(models.Model):
     """A configured rule on one account; each kind is a table of its own below this one."""
 
@@ -26,7 +32,7 @@ class Automation(models.Model):
 
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="automations")
     name = models.CharField(max_length=100)
-    enabled = models.BooleanField(default=True)
+    enabled = models.BooleanField(default=False, help_text="Look at its preview before you tick this.")
     switch = switch_field()
     shadow = models.BooleanField(
         default=False,
@@ -77,7 +83,11 @@ class PositionAutomation(Automation):
     """What automations that look at positions have in common: which ones they look at."""
 
     regime = models.CharField(
-        "positions", max_length=16, choices=REGIMES, default=Regime.ISOLATED.value
+        "positions",
+        max_length=16,
+        choices=REGIMES,
+        default=Regime.ISOLATED.value,
+        help_text=NO_STOP_ON_CROSS,
     )
     side = models.CharField(
         max_length=8,

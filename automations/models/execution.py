@@ -88,6 +88,11 @@ class Execution(models.Model):
     )
     regime = models.CharField(max_length=16, choices=REGIMES, default=Regime.ISOLATED.value)
     position_id = models.CharField(max_length=64, blank=True)
+    continues_as = models.CharField(
+        max_length=64,
+        blank=True,
+        help_text="Under which id the position runs on since it was made smaller; empty: its own.",
+    )
     does = models.CharField("action", max_length=32, choices=Does.choices)
     amount_sats = models.PositiveBigIntegerField(
         null=True, help_text="Sats that leave the free balance: margin, and the fees put aside with it."
@@ -136,9 +141,22 @@ class Execution(models.Model):
         ordering = ["-id"]
         indexes = [
             models.Index(fields=["account", "position_id", "-id"], name="execution_by_position"),
+            models.Index(
+                fields=["account", "continues_as"],
+                condition=~Q(continues_as=""),
+                name="execution_that_continues",
+            ),
             models.Index(fields=["automation", "-decided_at"], name="execution_by_automation"),
             models.Index(fields=["account", "-decided_at"], name="execution_by_account"),
             models.Index(fields=["automation"], condition=Q(rests=True), name="execution_that_rests"),
+            models.Index(
+                fields=["account", "position_id", "-id"],
+                condition=Q(
+                    does__in=["set_stoploss", "set_trailing", "set_takeprofit"],
+                    state__in=["confirmed", "quarantined"],
+                ),
+                name="execution_that_set_an_exit",
+            ),
             models.Index(
                 fields=["settled_at"], condition=Q(read_back_due=True), name="execution_to_read_back"
             ),

@@ -3,13 +3,38 @@
 import hashlib
 import json
 from datetime import UTC
-from typing import Any
+from decimal import Decimal
+from typing import Any, Final
 
 from django.db import models
 
 from accounts.models import Account
 from automations.models.automation import Automation
 from automations.models.execution import Execution
+
+_NUMBERS: Final = frozenset({
+    "entry", "exitPrice", "leverage", "level", "liquidation", "marginRatio", "pnlPercentage", "price",
+    "stoploss", "takeprofit", "trailing",
+})  # fmt: skip
+"""What is kept as a text, so that it stays exact, and is a number to other programs."""
+
+
+def _with_numbers(data: Any) -> Any:
+    """Return the same with JSON numbers for such texts, at any depth.
+
+    They have 15 digits at the most, which a number of JavaScript's repeats without loss.
+    """
+    if not isinstance(data, dict):
+        return data
+    return {
+        name: _number(value) if name in _NUMBERS and isinstance(value, str) else _with_numbers(value)
+        for name, value in data.items()
+    }
+
+
+def _number(text: str) -> float:
+    number = Decimal(text)
+    return int(number) if number == number.to_integral_value() else float(number)
 
 
 class JournalChain(models.Model):
@@ -75,7 +100,11 @@ class JournalEntry(models.Model):
         return f"{self.timestamp:%Y-%m-%d %H:%M:%S} {self.event}: {self.message}"
 
     def as_json(self) -> dict[str, Any]:
-        """Return the entry in the shape that other programs read."""
+        """Return the entry in the shape that other programs read: its event, and numbers as such."""
+        return self._sealed() | {"type": self.event, "data": _with_numbers(self.data)}
+
+    def _sealed(self) -> dict[str, Any]:
+        """Return what the hash is made of, beside the chain: exact decimals stay the texts they are."""
         return {
             "automationId": self.automation_id,
             "type": self.type,
@@ -89,6 +118,6 @@ class JournalEntry(models.Model):
 
         The execution's column is left out, for `data` names it.
         """
-        said = [self.previous_hash, self.event, self.account_id, self.position_id, self.as_json()]
+        said = [self.previous_hash, self.event, self.account_id, self.position_id, self._sealed()]
         text = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()

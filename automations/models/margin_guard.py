@@ -17,6 +17,7 @@ from automations.models.automation import (
     regime_is_known,
     side_is_known,
 )
+from automations.rules.cross_guards import IN_VAIN, may_reduce
 from automations.rules.margin_guard import (
     AddFixed,
     AddShare,
@@ -222,7 +223,10 @@ class GuardStep(models.Model):
     )
     share_percent = percent_field("share of the margin (%)")
     target_percent = percent_field("target (%)", help_text="Bring the metric back to this.")
-    reduce_percentage = percent_field("part to close (%)")
+    reduce_percentage = percent_field(
+        "part to close (%)",
+        help_text="More is closed where that alone would not bring the metric back.",
+    )
     hysteresis_percent = percent_field(
         "hysteresis (%)",
         help_text="Act again only after the metric drew back from the threshold by this.",
@@ -273,6 +277,9 @@ class GuardStep(models.Model):
             raise ValidationError(
                 {"does": "Tick “I accept the cost of reducing” first: it closes and reopens the trade."}
             )
+        if self.does == self.Does.REDUCE and not may_reduce(self.guard.regime, self.guard.metric):
+            said = f"{IN_VAIN[0].upper()}{IN_VAIN[1:]}: choose liquidation distance or margin ratio."
+            raise ValidationError({"does": said})
         self._check_against_the_rule()
 
     def _may_reduce(self) -> bool:

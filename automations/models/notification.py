@@ -31,6 +31,18 @@ class Notification(models.Model):
     entry = models.OneToOneField(
         JournalEntry, on_delete=models.DO_NOTHING, db_constraint=False, related_name="notification"
     )
+    topic = models.CharField(
+        max_length=200,
+        blank=True,
+        help_text="Who, on which position, and what: repetitions are joined.",
+    )
+    count = models.PositiveIntegerField(
+        default=0, help_text="Repetitions that it collects; 0: the first, which is told by itself."
+    )
+    ends = models.BooleanField(
+        default=False, help_text="Protection ended or weakened with this, and is not back yet."
+    )
+    is_back = models.BooleanField(default=False, help_text="It also says that protection is back.")
     subject = models.CharField(max_length=200)
     text = models.TextField()
     made_at = models.DateTimeField()
@@ -46,6 +58,8 @@ class Notification(models.Model):
     class Meta:
         ordering = ["-id"]
         indexes = [
+            models.Index(fields=["account", "topic", "-id"], name="notification_by_topic"),
+            models.Index(fields=["account"], condition=Q(ends=True), name="notification_of_an_end"),
             models.Index(
                 fields=["next_attempt_at"], condition=Q(state="waiting"), name="notification_that_waits"
             ),

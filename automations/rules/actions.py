@@ -143,5 +143,20 @@ class Hold:
     """Why a step that is reached cannot act, in one word for programs; None: there is nothing to do."""
     step: int | None = None
 
+    is_lasting: ClassVar[bool] = False
+    """Whether the automation itself is to be changed for it, so that somebody has to look."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disarm(Hold):
+    """Do nothing more on the position until the owner says so: the owner's hand wins."""
+
+    is_lasting: ClassVar[bool] = True
+
 
 Decision = PositionAction | Hold
+
+
+def asks_for_a_look(decision: Action | Hold) -> bool:
+    """Whether a worker has anything to do about the decision."""
+    return not isinstance(decision, Hold) or decision.is_lasting

@@ -18,7 +18,7 @@ from automations.rules.actions import (
     SetTakeProfit,
     SetTrailingStop,
 )
-from automations.rules.reopening import rest_of
+from automations.rules.reopening import gives_back, rest_of
 from exchange import formulas
 from exchange.cross import CrossPosition, NewCrossOrder
 from exchange.formulas import Side
@@ -102,8 +102,8 @@ def _closed(position: Position, at: Circumstances) -> Aftermath:
         return _ordered_on_cross(position, position.side.opposite, position.quantity, at)
     profit = formulas.profit_sats(position.side, position.quantity, position.entry, at.price)
     fee = formulas.fee(position.quantity, at.price, at.fee_rate)
-    returned = position.margin + position.maintenance_margin + profit - fee
-    return Aftermath(position=None, fees=fee, profit=profit, balance_change=Sats(max(0, returned)))
+    returned = gives_back(position, at.price, at.fee_rate)
+    return Aftermath(position=None, fees=fee, profit=profit, balance_change=returned)
 
 
 def _reduced(position: Position, action: ReducePosition, at: Circumstances) -> Aftermath:
@@ -111,7 +111,9 @@ def _reduced(position: Position, action: ReducePosition, at: Circumstances) -> A
     if position.regime is Regime.CROSS:
         return _ordered_on_cross(position, position.side.opposite, action.quantity, at)
     closed = _closed(position, at)
-    rest = _opened(rest_of(position, action, at.price, client_id=None), at)
+    rest = _opened(
+        rest_of(position, action, at.price, came_back=closed.balance_change, client_id=None), at
+    )
     return replace(
         rest,
         fees=Sats(closed.fees + rest.fees),
@@ -233,9 +235,11 @@ def _netted(held: Position, quantity: Usd, price: UsdPerBtc) -> _Net:
     gain = formulas.profit_sats(held.side, closed, held.entry, price)
     if left <= 0:
         return _Net(side=held.side.opposite, quantity=Usd(-left), entry=price, gain=gain)
-    if gain >= 0:
+    carried = None
+    if gain < 0:
+        carried = formulas.entry_after_losing_part(held.quantity, held.entry, closed, price)
+    if carried is None:
         return _Net(side=held.side, quantity=left, entry=held.entry, gain=gain)
-    carried = formulas.entry_after_losing_part(held.quantity, held.entry, closed, price)
     return _Net(side=held.side, quantity=left, entry=carried)
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from fractions import Fraction
+from typing import ClassVar
 
 from automations.rules.actions import Hold, OpenPosition
 from automations.triggers import Direction, Level
@@ -21,6 +23,13 @@ class Order(StrEnum):
     """By us, at the market, once the trigger is reached."""
     LIMIT = "limit"
     """By the exchange: an order that rests at the trigger price, also while we are down."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missed(Hold):
+    """Open nothing, now or later: the price came and went too far."""
+
+    is_lasting: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +52,8 @@ class EntryConfig:
     breakout: bool = False
     """Buy at or above the trigger and sell at or below, instead of the other way round."""
     order: Order = Order.MARKET
+    slippage: Fraction | None = None
+    """How far beyond the trigger, as a share of it, the market may be when we open; None: any way."""
     regime: Regime = Regime.ISOLATED
 
     def __post_init__(self) -> None:
@@ -95,14 +106,35 @@ class EntryConfig:
         return quantity, self.margin or formulas.margin_for(quantity, entry, self.leverage)
 
     def decide(self, price: UsdPerBtc, *, client_id: str | None = None) -> OpenPosition | Hold:
-        """Return the trade to open at this price, under a label that tells it from any other."""
+        """Return the trade to open at this price, under a label that tells it from any other.
+
+        A market that has run away beyond the trigger is missed: the trade that was wanted is not to be
+        had any more.
+        """
         if self.trigger is None:
             return self.opening(client_id=client_id, why=f"opens at the market, {price}")
         if self.order is Order.LIMIT:
             return self.opening(client_id=client_id, why=f"rests at {self.trigger}, market at {price}")
         if not self.reached(price):
             return Hold(reason="price_not_triggered")
+        if self._is_missed(price):
+            return Missed(reason=self._missed(price))
         return self.opening(client_id=client_id, why=f"{price} reached the trigger {self.trigger}")
+
+    def _is_missed(self, price: UsdPerBtc) -> bool:
+        if self.trigger is None or self.slippage is None:
+            return False
+        bound = Fraction(self.trigger) * (1 - self.slippage if self._falls else 1 + self.slippage)
+        return price < bound if self._falls else price > bound
+
+    def _missed(self, price: UsdPerBtc) -> str:
+        assert self.trigger is not None
+        assert self.slippage is not None
+        share = abs(Fraction(price) - Fraction(self.trigger)) / Fraction(self.trigger)
+        return (
+            f"the market at {price} is {float(share) * 100:.2f} % beyond the trigger {self.trigger},"
+            f" more than the {float(self.slippage) * 100:g} % allowed"
+        )
 
     def reached(self, price: UsdPerBtc) -> bool:
         """Whether the trigger is reached; being exactly on it counts."""

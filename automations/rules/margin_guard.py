@@ -11,16 +11,17 @@ from automations.rules.actions import (
     Decision,
     Hold,
     Notify,
-    ReducePosition,
     SetStopLoss,
 )
 from automations.rules.memory import NOTHING, Memory
 from automations.rules.metric import Metric
+from automations.rules.owners_hand import changed_by_hand
+from automations.rules.reduction import reduction
 from automations.rules.scope import Scope
 from automations.triggers import Direction, Level
 from exchange import formulas
 from exchange.formulas import Side
-from exchange.money import MAX_PRICE, TICK, Exact, Sats, Usd, UsdPerBtc, tick_above, tick_below
+from exchange.money import MAX_PRICE, TICK, Exact, Sats, UsdPerBtc, tick_above, tick_below
 from exchange.position import Position, Regime
 
 
@@ -254,10 +255,10 @@ class GuardConfig(Scope):
 
 
 def _is_ours(position: Position, memory: Memory) -> bool:
-    """Whether the position has no stop, or the fixed one that an automation set last."""
-    if position.trailing is not None:
-        return False
-    return position.stoploss is None or position.stoploss == memory.stoploss
+    """Whether the guard may set the stop: there is none and nobody removed it, or it set this one."""
+    if memory.stoploss is None or not memory.stop_is_own:
+        return position.stoploss is None and position.trailing is None
+    return changed_by_hand(position, replace(memory, takeprofit=None)) is None
 
 
 def _by_danger(config: GuardConfig) -> list[Step]:
@@ -299,7 +300,15 @@ def _respond(position: Position, price: UsdPerBtc, metric: Metric, step: Step, w
         case Close():
             return ClosePosition(position_id=position.id, why=why, step=step.number)
         case Reduce(share=share):
-            return _reduce(position, share, step, why)
+            return reduction(
+                position,
+                share,
+                price,
+                metric=metric,
+                threshold=step.threshold,
+                step=step.number,
+                why=why,
+            )
         case AddFixed(amount=amount):
             return _add(position, amount, step, why)
         case AddShare(share=share):
@@ -308,15 +317,6 @@ def _respond(position: Position, price: UsdPerBtc, metric: Metric, step: Step, w
             return _add(position, _needed(position, price, metric, target), step, why)
         case never:
             assert_never(never)
-
-
-def _reduce(position: Position, share: Fraction, step: Step, why: str) -> Decision:
-    """Keep the rest rounded down to whole contracts; where none is left, close (API notes, 7.1)."""
-    rest = floor(position.quantity * (1 - share))
-    if rest < 1:
-        return ClosePosition(position_id=position.id, why=why, step=step.number)
-    quantity = Usd(position.quantity - rest)
-    return ReducePosition(position_id=position.id, quantity=quantity, why=why, step=step.number)
 
 
 def _needed(position: Position, price: UsdPerBtc, metric: Metric, target: Fraction) -> int:

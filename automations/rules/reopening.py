@@ -1,30 +1,39 @@
 """What is opened anew after an isolated trade was closed to make it smaller (API notes, 7.1 A)."""
 
-from decimal import ROUND_DOWN, ROUND_UP, Decimal
+from decimal import ROUND_UP, Decimal
 from fractions import Fraction
 from typing import Final
 
 from automations.rules.actions import OpenPosition, ReducePosition
 from exchange import formulas
-from exchange.formulas import FIRST_TIER_FEE_RATE
-from exchange.money import TICK, Sats, Usd, UsdPerBtc
+from exchange.formulas import FIRST_TIER_FEE_RATE, Side
+from exchange.money import TICK, Exact, Sats, Usd, UsdPerBtc
 from exchange.position import Position
-from exchange.trade import LARGEST_LEVERAGE, LARGEST_ORDER, NewTrade
+from exchange.trade import LARGEST_LEVERAGE, LARGEST_ORDER, ClosedTrade, NewTrade
 
 _HUNDREDTH: Final = Decimal("0.01")
+_FALL: Final = Fraction(1, 1000)
+"""By so much the price may fall between the close and the reopening, and the rest is paid for: its size
+in sats, and so its margin, grows as the price falls."""
 
 
 def rest_of(
-    position: Position, action: ReducePosition, price: UsdPerBtc, *, client_id: str | None
+    position: Position,
+    action: ReducePosition,
+    price: UsdPerBtc,
+    *,
+    came_back: Sats,
+    client_id: str | None,
 ) -> OpenPosition:
     """Return the trade over what the reduction leaves of the position, to be opened at the market.
 
-    Its leverage is the position's, or as much more as it takes to live on what the close gives back:
-    a reduction spends no fresh sats. Stop, trailing stop and take profit are passed again where they
-    still fit, for the exchange forgets them with the old trade; `why` names what did not fit.
+    It keeps the margin that came back from the close, less fees and reserves, as far as the exchange's
+    leverage bounds allow: so liquidation is farther away, and no fresh sats are spent. Stop, trailing
+    stop and take profit are passed again where they still fit, for the exchange forgets them with the
+    old trade; `why` names what did not fit.
     """
     quantity = Usd(min(position.quantity - action.quantity, LARGEST_ORDER))
-    leverage = _leverage(position, quantity, price)
+    leverage = _leverage(position.side, quantity, price, came_back)
     margin = formulas.margin_for(quantity, price, leverage)
     liquidation = formulas.liquidation_price(position.side, quantity, price, margin)
     trailing = position.trailing
@@ -51,10 +60,23 @@ def rest_of(
     return OpenPosition(order=order, why=why)
 
 
-def pays_for_itself(position: Position, rest: OpenPosition, price: UsdPerBtc) -> bool:
-    """Whether what the close gives back pays for the rest, also at the most leverage there is."""
+def pays_for_itself(rest: OpenPosition, price: UsdPerBtc, came_back: Sats) -> bool:
+    """Whether what came back pays for the rest, also at the most leverage there is."""
     assert isinstance(rest.order, NewTrade)
-    return rest.order.cost_at(price) <= _given_back(position, price)
+    return rest.order.cost_at(price) <= came_back
+
+
+def gives_back(position: Position, price: Exact, fee_rate: Exact) -> Sats:
+    """Return the sats that come back when the position is closed at `price` (6.5); never negative."""
+    fee = formulas.fee(position.quantity, price, fee_rate)
+    profit = formulas.profit_sats(position.side, position.quantity, position.entry, price)
+    return Sats(max(0, position.margin + position.maintenance_margin + profit - fee))
+
+
+def gave_back(position: Position, ended: ClosedTrade) -> Sats:
+    """Return the sats that came back from a position once it was closed (6.5); never negative."""
+    reserved = position.maintenance_margin - ended.closing_fee
+    return Sats(max(0, ended.margin + reserved + ended.profit))
 
 
 def _stop_fits(position: Position, stop: UsdPerBtc, liquidation: UsdPerBtc, price: UsdPerBtc) -> bool:
@@ -62,33 +84,28 @@ def _stop_fits(position: Position, stop: UsdPerBtc, liquidation: UsdPerBtc, pric
     return formulas.stoploss_fits(position.side, stop, liquidation=nearest, reference=price)
 
 
-def _leverage(position: Position, quantity: Usd, price: UsdPerBtc) -> Decimal:
-    """Return it in hundredths: the exchange's own number may have more digits than it takes back."""
-    leverage = max(position.leverage.quantize(_HUNDREDTH, ROUND_DOWN), Decimal(1))
-    left = _given_back(position, price) - formulas.opening_reserve(quantity, price)
-    if left <= 0:
+def _leverage(side: Side, quantity: Usd, price: UsdPerBtc, came_back: Sats) -> Decimal:
+    """Return the least, in hundredths, that what came back pays for, reserves included (6.3, 6.4)."""
+    low = Fraction(price) * (1 - _FALL)
+    left = came_back - formulas.opening_reserve(quantity, low)
+    # The closing reserve is that share of the size at liquidation: the size now and the margin, signed.
+    size, rate = formulas.notional(quantity, low), Fraction(FIRST_TIER_FEE_RATE)
+    margin = (left - rate * size) / (1 + side.sign * rate)
+    if margin * LARGEST_LEVERAGE <= size:
         return Decimal(LARGEST_LEVERAGE)
-    # A first guess without the closing fee, whose reserve depends on the liquidation it leads to.
-    leverage = max(leverage, _rounded_up(formulas.leverage_of(quantity, price, Sats(left))))
-    while leverage < LARGEST_LEVERAGE and _cost(position, quantity, price, leverage) > left:
+    leverage = _rounded_up(max(Fraction(1), size / margin))
+    while leverage < LARGEST_LEVERAGE and _cost(side, quantity, low, leverage) > left:
         leverage += _HUNDREDTH
-    return min(leverage, Decimal(LARGEST_LEVERAGE))
+    return leverage
 
 
-def _cost(position: Position, quantity: Usd, price: UsdPerBtc, leverage: Decimal) -> int:
-    """Return the margin and the closing reserve of the rest (6.3, 6.4)."""
+def _cost(side: Side, quantity: Usd, price: Exact, leverage: Decimal) -> int:
+    """Return the margin and the closing reserve of the rest."""
     margin = formulas.margin_for(quantity, price, leverage)
-    liquidation = formulas.liquidation_price(position.side, quantity, price, margin)
+    liquidation = formulas.liquidation_price(side, quantity, price, margin)
     return margin + formulas.closing_reserve(quantity, liquidation)
-
-
-def _given_back(position: Position, price: UsdPerBtc) -> int:
-    """Return the sats that come back when the position is closed at `price` (6.5)."""
-    fee = formulas.fee(position.quantity, price, FIRST_TIER_FEE_RATE)
-    profit = formulas.profit_sats(position.side, position.quantity, position.entry, price)
-    return position.margin + position.maintenance_margin + profit - fee
 
 
 def _rounded_up(leverage: Fraction) -> Decimal:
     exact = Decimal(leverage.numerator) / Decimal(leverage.denominator)
-    return min(exact, Decimal(LARGEST_LEVERAGE)).quantize(_HUNDREDTH, ROUND_UP)
+    return exact.quantize(_HUNDREDTH, ROUND_UP)

@@ -1,19 +1,21 @@
 """Take Profit / Stop Loss: move the exits of a position, or close it, at a profit or a loss."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
-from typing import assert_never
+from typing import Self, assert_never
 
 from automations.rules.actions import (
     ClosePosition,
     Decision,
+    Disarm,
     Hold,
     SetStopLoss,
     SetTakeProfit,
     SetTrailingStop,
 )
 from automations.rules.memory import NOTHING, Memory
+from automations.rules.owners_hand import changed_by_hand
 from automations.rules.scope import Scope
 from automations.triggers import Direction, Level
 from exchange import formulas
@@ -133,10 +135,10 @@ class ExitConfig(Scope):
     def decide(self, position: Position, price: UsdPerBtc, memory: Memory = NOTHING) -> Decision:
         """Return what to do about one position at one price.
 
-        An exit that the automation set and that is another now was changed by hand: the hand wins.
+        An exit that was set for it and that is another now was changed by hand: the hand wins.
         """
-        if changed := _changed_by_hand(position, memory):
-            return Hold(reason=changed)
+        if held := _held_by_hand(position, memory):
+            return held
         if not self.reached(position, price):
             if _wants_native(position, self):
                 return _native(position, self)
@@ -147,20 +149,29 @@ class ExitConfig(Scope):
             case Does.CLOSE_TP | Does.CLOSE_SL:
                 return ClosePosition(position_id=position.id, why=why)
             case Does.UPDATE_TP:
-                return _take_profit(position, price, self, why)
+                return _take_profit(position, price, self, why, memory)
             case Does.UPDATE_SL:
-                return _stop_loss(position, price, self, why)
+                return _stop_loss(position, price, self.among_others(memory), why)
             case never:
                 assert_never(never)
+
+    def among_others(self, memory: Memory) -> Self:
+        """Return the rule that loosens no stop which another automation of ours has set since.
+
+        Two of them that contradict each other would else move it to and fro for ever.
+        """
+        taken_over = not memory.stop_is_own and (memory.stoploss, memory.trailing) != (None, None)
+        return replace(self, may_loosen=False) if taken_over else self
 
     def levels(self, position: Position, memory: Memory = NOTHING) -> tuple[Level, ...]:
         """Return the prices at which a look is worth while.
 
-        A level that is to lie with the exchange and does not yet makes every price one.
+        A level that is to lie with the exchange and does not yet makes every price one; so does an exit
+        that was changed by hand, until that is written down.
         """
-        if _changed_by_hand(position, memory):
+        if memory.disarmed:
             return ()
-        if _wants_native(position, self):
+        if changed_by_hand(position, memory) or _wants_native(position, self):
             return (Level(price=MAX_PRICE, direction=Direction.FALLING),)
         shares = []
         if self.when is not When.LOSS:
@@ -171,17 +182,11 @@ class ExitConfig(Scope):
         return tuple(level for level in found if level is not None)
 
 
-def _changed_by_hand(position: Position, memory: Memory) -> str | None:
-    if memory.stoploss is not None and position.stoploss != memory.stoploss:
-        return f"the stop was set to {memory.stoploss} and is {position.stoploss} now, changed by hand"
-    if memory.trailing is not None and position.trailing != memory.trailing:
-        return f"the stop was set to trail by {memory.trailing} and does not now, changed by hand"
-    if memory.takeprofit is not None and position.takeprofit != memory.takeprofit:
-        return (
-            f"the take profit was set to {memory.takeprofit} and is {position.takeprofit} now,"
-            " changed by hand"
-        )
-    return None
+def _held_by_hand(position: Position, memory: Memory) -> Hold | None:
+    if memory.disarmed:
+        return Hold(reason=f"it is disarmed here until it is re-armed: {memory.disarmed}")
+    changed = changed_by_hand(position, memory)
+    return Disarm(reason=changed) if changed else None
 
 
 def _level(position: Position, share: Fraction, base: Base) -> Level | None:
@@ -248,12 +253,17 @@ def _native(position: Position, config: ExitConfig) -> Decision:
     return SetStopLoss(position_id=position.id, price=level, why=why)
 
 
-def _take_profit(position: Position, price: UsdPerBtc, config: ExitConfig, why: str) -> Decision:
+def _take_profit(
+    position: Position, price: UsdPerBtc, config: ExitConfig, why: str, memory: Memory
+) -> Decision:
     level = _target_price(position, price, config, away=1)
     if level is None or not formulas.takeprofit_fits(position.side, level, reference=price):
         return Hold(reason=f"{why}, but a take profit at {level} is not beyond the market")
     if level == position.takeprofit:
         return Hold(reason=f"{why}, and the take profit is at {level} already")
+    others = memory.takeprofit is not None and not memory.takeprofit_is_own
+    if others and _is_beyond(position.side, level, memory.takeprofit or level):
+        return Hold(reason=f"{why}, but another automation has moved the take profit nearer since")
     return SetTakeProfit(position_id=position.id, price=level, why=why)
 
 

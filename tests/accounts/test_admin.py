@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.contrib.messages import get_messages
+from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.db.models import Model
 from django.test import Client as Browser
@@ -54,6 +55,7 @@ def typed(owner: User, paper: Simulator) -> dict[str, Any]:
         "switch": "active",
         "reserve_sats": "0",
         "budget_per_day_sats": "",
+        "entry_budget_per_day_sats": "",
         "commands_per_minute": "60",
         "guard_commands_per_minute": "300",
         "key": key.key,
@@ -102,6 +104,29 @@ def test_a_wrong_key_is_kept_and_what_is_wrong_is_shown(
     assert account.verified_at is None
     assert "LN Markets refused the key (401" in account.fault
     assert "mine (paper): LN Markets refused the key (401" in " ".join(said(answer))
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        pytest.param("much", "whole number", id="a word"),
+        pytest.param("1.5", "whole number", id="half a sat"),
+        pytest.param("-1", "greater than or equal to 0", id="below nothing"),
+        pytest.param("9" * 30, "less than or equal", id="more than there is"),
+    ],
+)
+def test_a_wrong_entry_budget_is_said_in_one_sentence_at_its_field(
+    browser: Browser, typed: dict[str, Any], value: str, says: str
+) -> None:
+    page = browser.post(reverse(ADD), typed | {"entry_budget_per_day_sats": value})
+
+    assert list(errors(page)) == ["entry_budget_per_day_sats"]
+    (sentence,) = errors(page)["entry_budget_per_day_sats"]
+    assert says in sentence
+    assert not Account.objects.exists()
+    with pytest.raises(ValidationError) as refusal:
+        Account(entry_budget_per_day_sats=value).full_clean()
+    assert len(refusal.value.message_dict["entry_budget_per_day_sats"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -323,7 +348,7 @@ def test_an_account_with_guards_cannot_be_deleted_and_the_page_says_why(
     browser: Browser, owner: User
 ) -> None:
     account = saved(owner)
-    MarginGuard.objects.create(account=account, name="keeps it")
+    MarginGuard.objects.create(enabled=True, account=account, name="keeps it")
     url = reverse("admin:accounts_account_delete", args=[account.pk])
 
     assert "keeps it" in text(browser.get(url))

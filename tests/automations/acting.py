@@ -10,7 +10,7 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.gateway import redis_client
-from automations import reading_back, services
+from automations import reading_back, services, suspending
 from automations.executing import Cause
 from automations.locking import position_lock
 from automations.models import Automation, Execution, JournalEntry
@@ -87,6 +87,13 @@ def unanswered() -> None:
 def a_moment_ago() -> None:
     """Let what an unanswered request did have had the time to show."""
     Execution.objects.update(decided_at=timezone.now() - timedelta(seconds=2))
+
+
+def ask_keys_again(*after_s: int) -> None:
+    """Let keys be asked again so many seconds from now; by default twice, after their first refusal."""
+    for seconds in after_s or (4, 20):
+        moment = timezone.now() + timedelta(seconds=seconds)
+        suspending.ask_again(clock=lambda moment=moment: moment)  # type: ignore[misc]
 
 
 def long_ago() -> None:

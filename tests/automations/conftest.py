@@ -63,8 +63,9 @@ def long(client: Client) -> Position:
     return open_long(client)
 
 
-def open_long(client: Client) -> Position:
-    opened = client.open_trade(NewTrade(side=Side.BUY, leverage=Decimal(10), quantity=Usd(1000)))
+def open_long(client: Client, *, leverage: int = 10) -> Position:
+    trade = NewTrade(side=Side.BUY, leverage=Decimal(leverage), quantity=Usd(1000))
+    opened = client.open_trade(trade)
     assert isinstance(opened, Position)
     return opened
 
@@ -73,6 +74,7 @@ def open_long(client: Client) -> Position:
 def guard(account: Account) -> MarginGuard:
     """Adds 20,000 sats when half of the margin is lost."""
     made = MarginGuard.objects.create(
+        enabled=True,
         account=account,
         name="guard",
         metric="margin_used",

@@ -41,6 +41,26 @@ def running(
     return Position(**(fields | changes))
 
 
+def crossed(
+    side: Side = Side.BUY,
+    *,
+    quantity: int = 1000,
+    entry: Decimal | int = 100_000,
+    margin: int = 500_000,
+) -> Position:
+    """Return a cross position on so much collateral (API notes, 6.12)."""
+    size, price, collateral = Usd(quantity), UsdPerBtc(Decimal(entry)), Sats(margin)
+    maintenance = formulas.cross_maintenance(size, price)
+    return replace(
+        running(side, quantity=quantity, entry=entry),
+        id=CROSS,
+        regime=Regime.CROSS,
+        margin=Sats(collateral - maintenance),
+        maintenance_margin=maintenance,
+        liquidation=formulas.cross_liquidation(side, size, price, collateral),
+    )
+
+
 prices = st.integers(min_value=2_000, max_value=2_000_000).map(lambda half: Decimal(half) / 2)
 
 
@@ -55,16 +75,11 @@ def positions(draw: st.DrawFn) -> Position:
     )
     if draw(st.sampled_from(Regime)) is Regime.ISOLATED:
         return trade
-    maintenance = formulas.cross_maintenance(trade.quantity, trade.entry)
-    margin = trade.margin + draw(st.integers(min_value=1, max_value=10_000_000))
-    liquidation = formulas.cross_liquidation(
-        trade.side, trade.quantity, trade.entry, Sats(margin + maintenance)
-    )
-    return replace(
-        trade,
-        id=CROSS,
-        regime=Regime.CROSS,
-        margin=Sats(margin),
-        maintenance_margin=maintenance,
-        liquidation=liquidation,
+    return crossed(
+        trade.side,
+        quantity=trade.quantity,
+        entry=trade.entry,
+        margin=trade.margin
+        + formulas.cross_maintenance(trade.quantity, trade.entry)
+        + draw(st.integers(min_value=1, max_value=10_000_000)),
     )

@@ -61,7 +61,7 @@ def wait_for(*, accounts: int, triggers: int, within_s: float = 20) -> None:
 
 
 def guarded(account: Account) -> MarginGuard:
-    guard = MarginGuard.objects.create(account=account, name="guard")
+    guard = MarginGuard.objects.create(enabled=True, account=account, name="guard")
     guard.steps.create(threshold_percent=50, does="close_position")
     return guard
 

@@ -144,8 +144,8 @@ def test_the_list_of_guards_shows_them(browser: Browser, guard: MarginGuard, que
 def test_several_guards_are_switched_at_once(
     browser: Browser, guard: MarginGuard, account: Account, action: str, after: bool
 ) -> None:
-    second = MarginGuard.objects.create(account=account, name="second")
-    third = MarginGuard.objects.create(account=account, name="third")
+    second = MarginGuard.objects.create(enabled=True, account=account, name="second")
+    third = MarginGuard.objects.create(enabled=True, account=account, name="third")
     MarginGuard.objects.update(enabled=not after)
 
     answer: Any = browser.post(

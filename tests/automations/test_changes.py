@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import pytest
 from redis import Redis
 
+from accounts.models import Account
 from automations import changes
 from automations.changes import Changed, CooldownEnds, Word
 from exchange import live
@@ -41,6 +42,10 @@ def listening(redis: Redis, heed: Callable[[Word], None] = lambda _: None) -> It
     assert not thread.is_alive(), "a listener that was told to stop ends"
 
 
+def number(account_id: int) -> Account:
+    return Account(pk=account_id, name=f"account {account_id}")
+
+
 def subscribers(redis: Redis) -> int:
     ((_, number),) = redis.pubsub_numsub(changes.CHANNEL)
     return int(number)
@@ -56,8 +61,8 @@ def test_what_is_announced_is_heard(redis: Redis) -> None:
     with listening(redis) as heard:
         wait_until(lambda: subscribers(redis) == 1, what="somebody listens")
 
-        changes.announce(redis, 7)
-        changes.announce(redis, 8)
+        changes.announce(redis, number(7))
+        changes.announce(redis, number(8))
 
         wait_until(
             lambda: heard == [Changed(account_id=7), Changed(account_id=8)], what="both were heard"
@@ -72,7 +77,7 @@ def test_a_lost_connection_is_made_anew(redis: Redis) -> None:
 
         wait_until(lambda: subscribers(redis) == 1, what="it is there again")
 
-        changes.announce(redis, 7)
+        changes.announce(redis, number(7))
         wait_until(lambda: heard == [Changed(account_id=7)], what="the word was heard")
 
 
@@ -95,7 +100,7 @@ def test_a_word_that_is_none_is_passed_over(redis: Redis, text: str | bytes) -> 
         wait_until(lambda: subscribers(redis) == 1, what="somebody listens")
         redis.publish(changes.CHANNEL, text)
 
-        changes.announce(redis, 7)
+        changes.announce(redis, number(7))
 
         wait_until(lambda: heard, what="the next word was heard")
         assert heard == [Changed(account_id=7)]
@@ -109,7 +114,7 @@ def test_a_position_is_carried_with_the_moment_of_its_announcement(
         wait_until(lambda: subscribers(redis) == 1, what="somebody listens")
         before = datetime.now(UTC)
 
-        changes.announce(redis, 7, position=position)
+        changes.announce(redis, number(7), position=position)
 
         wait_until(lambda: heard, what="it was heard")
     (word,) = heard
@@ -138,7 +143,7 @@ def test_the_end_of_a_cooldown_is_heard(redis: Redis, position_id: str | None) -
     with listening(redis) as heard:
         wait_until(lambda: subscribers(redis) == 1, what="somebody listens")
 
-        changes.announce_cooldown(redis, 7, 8, position_id, until)
+        changes.announce_cooldown(redis, number(7), 8, position_id, until)
 
         wait_until(lambda: heard, what="it was heard")
     on = None if position_id is None else PositionId(position_id)
@@ -154,11 +159,12 @@ def test_a_word_that_cannot_be_heeded_ends_no_listening(
 
     with listening(redis, heed) as heard:
         wait_until(lambda: subscribers(redis) == 1, what="somebody listens")
-        changes.announce(redis, 7)
-        changes.announce(redis, 8)
+        changes.announce(redis, number(7))
+        changes.announce(redis, number(8))
         wait_until(lambda: len(heard) == 2, what="the next word was heard")
     (record,) = [record for record in caplog.records if record.name == "automations.changes"]
-    assert (record.getMessage(), vars(record)["account"]) == ("word not heeded", 7)
+    assert record.getMessage() == "word not heeded"
+    assert vars(record)["word"] == Changed(account_id=7)
 
 
 def test_without_redis_an_announcement_is_logged_and_a_listener_waits(
@@ -166,10 +172,10 @@ def test_without_redis_an_announcement_is_logged_and_a_listener_waits(
 ) -> None:
     with live.connect(f"redis://:hunter2@127.0.0.1:{free_port()}") as nowhere:
         with listening(nowhere) as heard:
-            changes.announce(nowhere, 7)
+            changes.announce(nowhere, number(7))
 
         assert heard == []
     (record,) = [record for record in caplog.records if record.name == "automations.changes"]
     assert record.getMessage() == "change not announced"
-    assert vars(record)["account"] == 7
+    assert (vars(record)["account"], vars(record)["account_name"]) == (7, "account 7")
     assert vars(record)["why"] == "ConnectionError"

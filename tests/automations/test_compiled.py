@@ -70,10 +70,21 @@ def test_what_was_found_asks_no_more(
 
 def test_every_kind_is_found_as_itself(account: Account, guard: MarginGuard) -> None:
     exit_rule = TakeProfitStopLoss.objects.create(
-        account=account, name="exit", trigger_pnl_percentage=10, when="profit", does="close_tp"
+        enabled=True,
+        account=account,
+        name="exit",
+        trigger_pnl_percentage=10,
+        when="profit",
+        does="close_tp",
     )
     entry = AutoEntry.objects.create(
-        account=account, name="entry", side="buy", quantity=1, leverage=10, trigger_price=1000
+        enabled=True,
+        account=account,
+        name="entry",
+        side="buy",
+        quantity=1,
+        leverage=10,
+        trigger_price=1000,
     )
 
     for made in (guard, exit_rule, entry):

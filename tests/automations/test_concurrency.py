@@ -1,18 +1,25 @@
 """Many workers at once: five automations really run together, one position never twice."""
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.db import connection
 
+from accounts.gateway import redis_client
 from accounts.models import Account
 from automations.models import Execution, GuardStep, MarginGuard
 from exchange.client import Client
+from exchange.config import PRIVATE_RATE
 from exchange.position import Position
+from exchange.ratelimit import Scope
+from exchange.sharedlimit import SharedLimiter
 from exchange.simulator.running import Simulator
-from tests.automations.acting import check_the_chain, effects, look, move
+from tests.automations.acting import ADD_MARGIN, check_the_chain, effects, look, move
 from tests.automations.conftest import open_long
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -45,7 +52,7 @@ def at_once(looks: Sequence[Callable[[], str]]) -> list[str]:
 def guards(account: Account, number: int) -> list[MarginGuard]:
     made = []
     for index in range(number):
-        guard = MarginGuard.objects.create(account=account, name=f"guard {index}")
+        guard = MarginGuard.objects.create(enabled=True, account=account, name=f"guard {index}")
         guard.steps.create(
             threshold_percent=50, does=GuardStep.Does.ADD_FIXED, amount_sats=1_000 + index
         )
@@ -106,3 +113,29 @@ def test_the_reserve_of_an_account_stays_whoever_spends_at_once(
 
     assert venue.balance() >= reserve
     assert Execution.objects.exists()
+
+
+def test_of_two_rescues_that_wait_for_the_exchange_s_limit_the_nearer_to_liquidation_goes_first(
+    venue: Simulator, client: Client, account: Account
+) -> None:
+    far, near = (open_long(client, leverage=leverage) for leverage in (5, 10))
+    first, second = guards(account, 2)
+    for guard in (first, second):
+        guard.steps.update(threshold_percent=40)
+    move(venue, 90_950)
+    client.snapshot(5)
+    owner = hashlib.sha256(account.credentials().key.encode()).hexdigest()[:16]
+    SharedLimiter(redis_client(), {Scope.PRIVATE: PRIVATE_RATE}).hold(Scope.PRIVATE, owner, after_s=2.5)
+
+    with ThreadPoolExecutor(2) as workers:
+        for waiting, (guard, position) in enumerate([(first, far), (second, near)], 1):
+            workers.submit(look, guard, position).add_done_callback(lambda _: connection.close())
+            wait_until(
+                lambda waiting=waiting: (  # type: ignore[misc]
+                    redis_client().hlen(f"rate:private:{owner}:waiting") == waiting
+                ),
+                what="it waits",
+            )
+
+    added = [write for write in venue.writes() if write.path == ADD_MARGIN and write.applied]
+    assert [write.trade for write in added] == [near.id, far.id]

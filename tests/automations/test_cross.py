@@ -86,18 +86,71 @@ def test_closes(venue: Simulator, client: Client, long: Position, guard: MarginG
     assert look(guard, long) == "the position is gone"
 
 
+@pytest.fixture
+def reducer(guard: MarginGuard) -> MarginGuard:
+    """Closes 40 % when liquidation is 20 % away."""
+    guard.metric = "liquidation_distance"
+    guard.save()
+    guard.steps.update(
+        does="reduce_position", amount_sats=None, reduce_percentage=40, threshold_percent=20
+    )
+    return guard
+
+
 def test_reduces_by_an_opposite_order_without_the_owners_tick(
-    venue: Simulator, client: Client, long: Position, guard: MarginGuard
+    venue: Simulator, client: Client, long: Position, reducer: MarginGuard
 ) -> None:
-    GuardStep.objects.update(does="reduce_position", amount_sats=None, reduce_percentage=40)
     move(venue, 80_000)
 
-    assert look(guard, long) == "confirmed"
+    assert look(reducer, long) == "confirmed"
 
     assert cross(client).quantity == 600
     execution = Execution.objects.get()
     order = client.rest.cross.filled_orders(LATEST)[0]
     assert (order.side, order.quantity, order.client_id) == (Side.SELL, 400, execution.client_id)
+
+
+@pytest.mark.parametrize(
+    ("metric", "threshold", "left"),
+    [
+        pytest.param("liquidation_distance", 20, 600, id="liquidation distance"),
+        pytest.param("liquidation_distance", 40, 292, id="more than the part"),
+        pytest.param("margin_ratio", "0.5", 600, id="margin ratio"),
+    ],
+)
+def test_at_a_standing_price_it_is_reduced_once(
+    venue: Simulator,
+    client: Client,
+    long: Position,
+    reducer: MarginGuard,
+    *,
+    metric: str,
+    threshold: int | str,
+    left: int,
+) -> None:
+    MarginGuard.objects.update(metric=metric)
+    reducer.steps.update(threshold_percent=threshold)
+    move(venue, 80_000)
+
+    words = []
+    for _ in range(3):
+        words.append(look(reducer, long))
+        rest_until_ready(reducer)
+
+    assert words[0] == "confirmed"
+    assert all("has not reached" in word for word in words[1:])
+    assert cross(client).quantity == left
+
+
+def test_reducing_where_that_leaves_the_margin_used_as_it_is_closes_nothing(
+    venue: Simulator, client: Client, long: Position, reducer: MarginGuard
+) -> None:
+    """As a guard that was saved before that was refused."""
+    MarginGuard.objects.update(metric="margin_used")
+    move(venue, 80_000)
+
+    assert "leaves its margin used where it is" in look(reducer, long)
+    assert cross(client).quantity == 1000
 
 
 @pytest.mark.parametrize(
@@ -149,7 +202,13 @@ def test_take_profit_and_stop_loss_close_it(
     market: int,
 ) -> None:
     exits = TakeProfitStopLoss.objects.create(
-        account=account, name="x", regime="cross", does=does, when=when, trigger_pnl_percentage=30
+        enabled=True,
+        account=account,
+        name="x",
+        regime="cross",
+        does=does,
+        when=when,
+        trigger_pnl_percentage=30,
     )
 
     assert "has not reached" in look(exits, long), "there is no native stop on it"

@@ -1,6 +1,7 @@
 """Auto entry: what it opens and when, how often, and what it answers."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -10,13 +11,15 @@ from django.test import Client as Browser
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts.gateway import live_view
 from accounts.models import Account
 from automations import reconciling, services
 from automations.models import AutoEntry, Execution, JournalEntry
 from exchange.client import Client
 from exchange.errors import TransientError
 from exchange.formulas import Side
-from exchange.money import Sats, Usd
+from exchange.market import Source
+from exchange.money import Sats, Usd, UsdPerBtc
 from exchange.paging import LATEST
 from exchange.simulator.running import Simulator
 from tests.automations.acting import (
@@ -42,7 +45,9 @@ pytestmark = pytest.mark.usefixtures("chain")
 def entry(account: Account, **fields: Any) -> AutoEntry:
     """Buy 100 USD at 10x, once, at 95,000 or below."""
     usual = {"name": "entry", "side": "buy", "quantity": 100, "trigger_price": Decimal(95_000)}
-    made = AutoEntry(account=account, **(usual | {"cooldown_s": 1, "pause_s": 60} | fields))
+    made = AutoEntry(
+        enabled=True, account=account, **(usual | {"cooldown_s": 1, "pause_s": 60} | fields)
+    )
     made.full_clean()
     made.save()
     return made
@@ -92,13 +97,13 @@ def test_opens_at_its_price_answers_completed_and_disarms(
 @pytest.mark.parametrize(
     ("fields", "price", "opens"),
     [
-        pytest.param({}, 94_000, True, id="buy below"),
+        pytest.param({}, 94_900, True, id="buy below"),
         pytest.param({}, 96_000, False, id="buy above"),
-        pytest.param({"side": "sell"}, 96_000, True, id="sell above"),
+        pytest.param({"side": "sell"}, 95_100, True, id="sell above"),
         pytest.param({"side": "sell"}, 94_000, False, id="sell below"),
-        pytest.param({"breakout": True}, 96_000, True, id="buy a breakout"),
+        pytest.param({"breakout": True}, 95_100, True, id="buy a breakout"),
         pytest.param({"breakout": True}, 94_000, False, id="no breakout upwards"),
-        pytest.param({"breakout": True, "side": "sell"}, 94_000, True, id="sell a breakout"),
+        pytest.param({"breakout": True, "side": "sell"}, 94_900, True, id="sell a breakout"),
         pytest.param({"trigger_price": None}, 123_456, True, id="at once"),
     ],
 )
@@ -131,10 +136,104 @@ def test_a_limit_rests_at_the_exchange_and_fills_while_we_are_down(
     answer = enter(mine)
 
     (order,) = client.open_trades()
-    assert (answer["status"], answer["tradeId"]) == ("completed", order.id)
+    assert (answer["status"], answer["tradeId"]) == ("placed", order.id)
     assert (order.limit, order.quantity) == (Decimal(95_000), Usd(100))
     move(venue, 94_000)
     assert client.rest.running_trades()[0].entry == 95_000
+
+
+def test_a_limit_order_that_rests_on_cross_answers_placed(client: Client, account: Account) -> None:
+    client.rest.cross.deposit(Sats(100_000))
+
+    assert enter(entry(account, regime="cross", trigger_type="limit"))["status"] == "placed"
+
+
+MISSED = pytest.mark.parametrize(
+    ("fields", "last", "beyond"),
+    [
+        pytest.param({}, "94525", "94524.5", id="buy below"),
+        pytest.param({"side": "sell"}, "95475", "95475.5", id="sell above"),
+        pytest.param({"breakout": True}, "95475", "95475.5", id="buy a breakout"),
+        pytest.param({"breakout": True, "side": "sell"}, "94525", "94524.5", id="sell a breakout"),
+        pytest.param({"slippage_percent": Decimal(2)}, "93100", "93099.5", id="a bound of its own"),
+    ],
+)
+
+
+@MISSED
+def test_a_market_within_the_slippage_is_opened_at(
+    venue: Simulator, account: Account, *, fields: dict[str, Any], last: str, beyond: str
+) -> None:
+    assert Decimal(last) != Decimal(beyond)
+    mine = entry(account, **fields)
+    move(venue, last)
+
+    assert enter(mine)["status"] == "completed"
+
+
+@MISSED
+def test_a_market_beyond_the_slippage_is_missed_told_and_not_opened(
+    venue: Simulator, account: Account, *, fields: dict[str, Any], last: str, beyond: str
+) -> None:
+    assert Decimal(last) != Decimal(beyond)
+    mine = entry(account, **fields)
+    move(venue, beyond)
+    assert list(services.due(AutoEntry)) == [services.Due(automation_id=mine.pk, position_id=None)]
+
+    answer = enter(mine)
+
+    assert (answer["status"], answer["currentPrice"]) == ("missed", beyond)
+    assert written(venue) == []
+    assert not AutoEntry.objects.get().enabled
+    assert events() == ["auto_entry_missed"]
+    assert "beyond the trigger 95000" in JournalEntry.objects.get().message
+    assert enter(mine)["status"] == "disabled, quarantined, or its account may not act"
+    assert events() == ["auto_entry_missed"]
+
+
+def test_95_000_wanted_and_a_market_of_80_000_is_missed(venue: Simulator, account: Account) -> None:
+    mine = entry(account)
+    move(venue, 80_000)
+
+    assert enter(mine) == {
+        "status": "missed",
+        "reason": "the market at 80000 is 15.79 % beyond the trigger 95000.0,"
+        " more than the 0.5 % allowed",
+        "currentPrice": "80000",
+        "triggerPrice": "95000",
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "price", "word"),
+    [
+        pytest.param({}, 150_000, "pending", id="far on the side where it waits"),
+        pytest.param({"breakout": True}, 60_000, "pending", id="likewise for a breakout"),
+        pytest.param({"trigger_price": None}, 60_000, "completed", id="at once, at any price"),
+        pytest.param({"trigger_type": "limit"}, 60_000, "placed", id="a limit is the exchange's"),
+    ],
+)
+def test_nothing_else_is_missed(
+    venue: Simulator, account: Account, fields: dict[str, Any], price: int, word: str
+) -> None:
+    mine = entry(account, **fields)
+    move(venue, price)
+
+    assert enter(mine)["status"] == word
+
+
+def test_one_wrong_price_of_the_stream_misses_nothing(
+    venue: Simulator, client: Client, account: Account
+) -> None:
+    mine = entry(account)
+    move(venue, 96_000)
+    quote = client.price(5)
+    wrong = replace(quote, price=UsdPerBtc(Decimal(60_000)), source=Source.STREAM)
+    live_view().put_price(account.network, wrong)
+
+    assert enter(mine)["status"] == "pending"
+
+    assert AutoEntry.objects.get().enabled
 
 
 def test_a_size_may_be_a_margin(venue: Simulator, client: Client, account: Account) -> None:
@@ -225,7 +324,8 @@ def test_an_answer_that_never_came_is_settled_by_the_label_and_nothing_opens_twi
     assert settled.state == after
     assert bool(settled.position_id) == bool(opened)
     assert effects(venue, path) == opened
-    assert enter(mine)["status"] == ("opened as often as it may" if opened else "completed")
+    opens = "placed" if order == "limit" else "completed"
+    assert enter(mine)["status"] == ("opened as often as it may" if opened else opens)
     assert effects(venue, path) == 1
 
 

@@ -44,7 +44,7 @@ def placed(account: Account, client: Client, regime: str = "isolated", **fields:
         client.rest.cross.deposit(Sats(100_000))
     later = timezone.now() + timedelta(hours=1)
     mine = entry(account, trigger_type="limit", expires_at=later, regime=regime, **fields)
-    assert enter(mine)["status"] == "completed"
+    assert enter(mine)["status"] == "placed"
     return mine
 
 

@@ -66,6 +66,17 @@ def test_what_holds_for_all_of_it_is_said_first(guard: MarginGuard) -> None:
         assert part in said
 
 
+@pytest.mark.usefixtures("long")
+def test_a_guard_of_the_cross_position_is_told_to_have_no_stop_at_the_exchange(
+    guard: MarginGuard,
+) -> None:
+    assert "takes no stop" not in " ".join(foretelling.notes(preview(guard)))
+
+    guard.regime = "cross"
+
+    assert "takes no stop on the cross position" in " ".join(foretelling.notes(preview(guard)))
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [

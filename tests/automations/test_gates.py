@@ -19,7 +19,7 @@ from automations.reading import Seen, read
 from automations.rules.actions import AddMargin, ClosePosition
 from exchange.account import Balance
 from exchange.client import Client
-from exchange.errors import KeyRefusedError, TransientError
+from exchange.errors import TransientError
 from exchange.market import Quote, Source
 from exchange.money import Sats, UsdPerBtc
 from exchange.position import Position, Regime
@@ -28,6 +28,7 @@ from tests.automations.acting import (
     ADD_MARGIN,
     CLOSE,
     SWEEP,
+    ask_keys_again,
     effects,
     events,
     long_ago,
@@ -148,7 +149,9 @@ def test_an_account_never_spends_more_than_its_budget_in_a_day_whoever_asks(
     venue: Simulator, client: Client, long: Position, guard: MarginGuard, account: Account
 ) -> None:
     Account.objects.update(budget_per_day_sats=30_000)
-    second = MarginGuard.objects.create(account=account, name="second", metric="margin_used")
+    second = MarginGuard.objects.create(
+        enabled=True, account=account, name="second", metric="margin_used"
+    )
     second.steps.create(threshold_percent=50, does=DOES.ADD_FIXED, amount_sats=20_000)
     other = open_long(client)
     move(venue, 94_000)
@@ -244,14 +247,16 @@ def test_after_a_429_nothing_was_done_and_it_says_how_long_to_wait(
     assert Execution.objects.filter(report__status="error").count() == 1
 
 
-def test_a_key_revoked_before_a_read_suspends_its_account(
+def test_a_key_revoked_before_a_read_suspends_its_account_once_it_was_asked_twice_more(
     venue: Simulator, long: Position, guard: MarginGuard, account: Account
 ) -> None:
     move(venue, 95_000)
     venue.fault("status", status=401, path="/v3/futures/isolated/trades/running", next=5)
 
-    with pytest.raises(KeyRefusedError):
+    with pytest.raises(TransientError):
         look(guard, long)
+    assert Account.objects.get().may_act
+    ask_keys_again()
 
     account.refresh_from_db()
     assert not account.may_act
@@ -288,7 +293,7 @@ def test_a_guard_whose_numbers_contradict_each_other_holds_up_no_other(
     venue: Simulator, guard: MarginGuard, account: Account
 ) -> None:
 
-    MarginGuard.objects.create(account=account, name="a guard without a step")
+    MarginGuard.objects.create(enabled=True, account=account, name="a guard without a step")
     move(venue, 95_000)
 
     assert [due.automation_id for due in services.due(MarginGuard)] == [guard.pk]

@@ -29,7 +29,7 @@ def new_guard(name: str = "first") -> MarginGuard:
     account = Account(owner=owner, name=name, network="paper")
     account.set_credentials(Credentials(key=f"key-{name}", secret="s", passphrase="p"))
     account.save()
-    return MarginGuard.objects.create(account=account, name="guard", metric="margin_used")
+    return MarginGuard.objects.create(enabled=True, account=account, name="guard", metric="margin_used")
 
 
 @pytest.fixture

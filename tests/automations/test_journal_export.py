@@ -81,7 +81,9 @@ def test_the_chain_can_be_verified_from_the_file_alone(guard: MarginGuard) -> No
     previous = ""
     for line in journal("export", "--format", "jsonl").splitlines():
         told_by_file = json.loads(line)
-        shape = {name: told_by_file[name] for name in ("automationId", "type", "message", "data")}
+        shape = {name: told_by_file[name] for name in ("automationId", "message")} | told_by_file[
+            "sealed"
+        ]
         sealed = [
             previous,
             told_by_file["event"],
@@ -146,7 +148,7 @@ def test_an_empty_journal_is_an_empty_file(form: str, tmp_path: Path) -> None:
 
     header = ",".join([
         "id", "timestamp", "event", "accountId", "automationId", "executionId", "positionId", "type",
-        "message", "data", "previousHash", "hash",
+        "message", "data", "sealed", "previousHash", "hash",
     ])  # fmt: skip
     assert path.read_text() == (f"{header}\n" if form == "csv" else "")
 

@@ -38,7 +38,7 @@ def accounts(count: int) -> list[int]:
         account.set_credentials(Credentials(key=f"key {number}", secret="s", passphrase="p"))
         account.verified_at = timezone.now()
         account.save()
-        MarginGuard.objects.create(account=account, name="guard")
+        MarginGuard.objects.create(enabled=True, account=account, name="guard")
         made.append(account.pk)
     return made
 

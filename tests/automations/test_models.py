@@ -20,7 +20,7 @@ from automations.models import (
     PositionThreshold,
     TakeProfitStopLoss,
 )
-from automations.models.kinds import find, typed
+from automations.models.kinds import Kind, find, typed
 from exchange.auth import Credentials
 
 param = pytest.param
@@ -38,7 +38,7 @@ def account() -> Account:
 
 @pytest.fixture
 def guard(account: Account) -> MarginGuard:
-    return MarginGuard.objects.create(account=account, name="guard")
+    return MarginGuard.objects.create(enabled=True, account=account, name="guard")
 
 
 def step(of: MarginGuard, **changes: Any) -> GuardStep:
@@ -50,13 +50,16 @@ def step(of: MarginGuard, **changes: Any) -> GuardStep:
 
 def exits(account: Account, **changes: Any) -> TakeProfitStopLoss:
     fields: dict[str, Any] = {
-        "account": account, "name": "exits", "does": "close_tp", "trigger_pnl_percentage": 20,
+        "enabled": True, "account": account, "name": "exits", "does": "close_tp",
+        "trigger_pnl_percentage": 20,
     }  # fmt: skip
     return TakeProfitStopLoss(**(fields | changes))
 
 
 def entry(account: Account, **changes: Any) -> AutoEntry:
-    fields: dict[str, Any] = {"account": account, "name": "entry", "side": "buy", "quantity": 100}
+    fields: dict[str, Any] = {
+        "enabled": True, "account": account, "name": "entry", "side": "buy", "quantity": 100,
+    }  # fmt: skip
     return AutoEntry(**(fields | changes))
 
 
@@ -162,6 +165,8 @@ def test_exits_that_cannot_be_are_not_stored(
         param({"leverage": 0}, "entry_leverage_is_in_range", id="no leverage"),
         param({"leverage": 101}, "entry_leverage_is_in_range", id="too much leverage"),
         param({"most_times": 0}, "entry_acts_at_least_once", id="never"),
+        param({"slippage_percent": 0}, "entry_slippage_is_a_share", id="no slippage"),
+        param({"slippage_percent": 100}, "entry_slippage_is_a_share", id="any slippage"),
         param({"regime": "both"}, "entry_regime_is_known", id="unknown regime"),
     ],
 )
@@ -169,6 +174,32 @@ def test_an_entry_that_cannot_be_is_not_stored(
     account: Account, changes: dict[str, Any], promise: str
 ) -> None:
     refused(entry(account, **changes), promise)
+
+
+@pytest.mark.parametrize(
+    ("slippage", "says"),
+    [
+        param("wide", "must be a decimal number", id="a word"),
+        param(None, "cannot be null", id="none"),
+        param(Decimal(0), "more than 0 %", id="nothing"),
+        param(Decimal(-1), "more than 0 %", id="below nothing"),
+        param(Decimal(100), "less than 100 %", id="everything"),
+    ],
+)
+def test_a_wrong_slippage_is_said_in_one_sentence_at_its_field(
+    account: Account, slippage: Any, says: str
+) -> None:
+    with pytest.raises(ValidationError) as refusal:
+        entry(account, trigger_price=Decimal(95_000), slippage_percent=slippage).full_clean()
+
+    assert list(refusal.value.message_dict) == ["slippage_percent"]
+    (said,) = refusal.value.message_dict["slippage_percent"]
+    assert says in said
+
+
+@pytest.mark.parametrize("kind", [MarginGuard, TakeProfitStopLoss, AutoEntry])
+def test_a_new_automation_is_disabled_unless_it_is_said(kind: type[Kind]) -> None:
+    assert not kind().enabled
 
 
 @pytest.mark.parametrize(

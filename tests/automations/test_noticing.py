@@ -31,13 +31,13 @@ NOW = datetime(2026, 8, 1, tzinfo=UTC)
 @pytest.fixture
 def exit_rule(account: Account) -> TakeProfitStopLoss:
     return TakeProfitStopLoss.objects.create(
-        account=account, name="exit", does="close_tp", trigger_pnl_percentage=10
+        enabled=True, account=account, name="exit", does="close_tp", trigger_pnl_percentage=10
     )
 
 
 @pytest.fixture
 def entry(account: Account) -> AutoEntry:
-    return AutoEntry.objects.create(account=account, name="entry", side="buy", quantity=1)
+    return AutoEntry.objects.create(enabled=True, account=account, name="entry", side="buy", quantity=1)
 
 
 @pytest.fixture
@@ -105,6 +105,11 @@ Change = Callable[[MarginGuard, TakeProfitStopLoss, AutoEntry], object]
             id="nobody looks any more",
         ),
         pytest.param(
+            lambda _g, x, _e: x.disarmed_on.create(position_id="p", since=NOW, why="w"),
+            True,
+            id="its owner's hand won on a position",
+        ),
+        pytest.param(
             lambda _g, _x, _e: Account.objects.update(is_active=False), True, id="an account at rest"
         ),
         pytest.param(lambda _g, _x, _e: Account.objects.update(verified_at=None), True, id="suspended"),
@@ -169,7 +174,7 @@ def test_all_accounts_of_a_change_to_many_are_told(changes: PlanChanges, guard: 
     other = Account(owner=guard.account.owner, name="other", network="paper")
     other.set_credentials(Credentials(key="k", secret="s", passphrase="p"))
     other.save()
-    MarginGuard.objects.create(account=other, name="guard")
+    MarginGuard.objects.create(enabled=True, account=other, name="guard")
     changes.read()
 
     MarginGuard.objects.update(budget_per_day_sats=1)

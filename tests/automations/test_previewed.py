@@ -14,10 +14,12 @@ from pytest_django.fixtures import Settings
 from accounts.models import Account, Installation
 from automations.models import AutoEntry, MarginGuard, TakeProfitStopLoss
 from automations.models.kinds import Kind
+from automations.previewed import BUTTON
 from exchange.config import Network
 from exchange.position import Position
 from exchange.simulator.running import Simulator
 from tests.automations.test_previewing import rows
+from tests.automations.typing_in import KINDS, TYPED, add
 from tests.exchange.places import endpoints_of
 
 ADD = reverse("admin:automations_marginguard_add")
@@ -75,11 +77,16 @@ def test_the_page_of_a_guard_leads_to_its_preview(browser: Browser, guard: Margi
 @pytest.mark.usefixtures("long")
 def test_every_kind_has_its_preview(browser: Browser, account: Account) -> None:
     exits = TakeProfitStopLoss.objects.create(
-        account=account, name="exits", does="close_tp", when="profit",
+        enabled=True, account=account, name="exits", does="close_tp", when="profit",
         trigger_pnl_percentage=Decimal(50), on_exchange=False,
     )  # fmt: skip
     entry = AutoEntry.objects.create(
-        account=account, name="entry", side="sell", quantity=100, trigger_price=Decimal(110_000)
+        enabled=True,
+        account=account,
+        name="entry",
+        side="sell",
+        quantity=100,
+        trigger_price=Decimal(110_000),
     )
     entry.refresh_from_db()
 
@@ -103,6 +110,25 @@ def test_what_is_typed_is_previewed_kept_and_not_saved(
     assert "Please correct" not in page
     assert rows() == before
     assert len(venue.writes()) == sent
+
+
+@pytest.mark.usefixtures("long")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_automation_is_saved_disabled_unless_its_box_is_ticked_with_the_preview_beside_it(
+    browser: Browser, common: dict[str, str], kind: str
+) -> None:
+    empty: Any = browser.get(add(kind))
+    assert empty.context["adminform"].form["enabled"].value() is False
+    assert f'name="{BUTTON}"' in text(empty)
+    del common["enabled"]
+
+    shown = text(browser.post(add(kind), common | TYPED[kind] | {BUTTON: "Preview"}))
+
+    assert "It is disabled: nothing of this happens until it is enabled." in shown
+    assert "was disabled meanwhile" not in shown, "what it would do once it is enabled"
+    assert not KINDS[kind].objects.exists()
+    assert browser.post(add(kind), common | TYPED[kind]).status_code == 302
+    assert not KINDS[kind].objects.get().enabled
 
 
 @pytest.mark.usefixtures("long")

@@ -207,6 +207,7 @@ def test_reducing_an_isolated_trade_shows_the_cost_of_closing_and_reopening(
 @pytest.mark.usefixtures("long")
 def test_an_exit_shows_the_stop_that_it_would_leave_with_the_exchange(account: Account) -> None:
     exits = TakeProfitStopLoss.objects.create(
+        enabled=True,
         account=account,
         name="exits",
         does="close_sl",
@@ -227,6 +228,7 @@ def test_an_exit_shows_the_stop_that_it_would_leave_with_the_exchange(account: A
 @pytest.mark.usefixtures("long")
 def test_an_exit_shows_both_sides_from_which_it_would_act(account: Account) -> None:
     exits = TakeProfitStopLoss.objects.create(
+        enabled=True,
         account=account,
         name="exits",
         does="update_sl",
@@ -249,7 +251,12 @@ def test_an_exit_shows_both_sides_from_which_it_would_act(account: Account) -> N
 def entry(account: Account) -> AutoEntry:
     """Buys 1,000 USD at 10x when the price falls to 90,000."""
     AutoEntry.objects.create(
-        account=account, name="entry", side="buy", quantity=1000, trigger_price=Decimal(90_000)
+        enabled=True,
+        account=account,
+        name="entry",
+        side="buy",
+        quantity=1000,
+        trigger_price=Decimal(90_000),
     )
     return AutoEntry.objects.get()
 
@@ -296,7 +303,7 @@ def test_an_entry_on_the_cross_position_counts_what_is_there_already(
     client.rest.cross.deposit(Sats(500_000))
     client.rest.cross.order(NewCrossOrder(side=Side.BUY, quantity=Usd(1000)))
     entry = AutoEntry.objects.create(
-        account=account, name="more", side="buy", quantity=500, regime="cross"
+        enabled=True, account=account, name="more", side="buy", quantity=500, regime="cross"
     )
 
     foretold = now_of(entry)
@@ -319,7 +326,7 @@ def test_the_cross_position_after_a_reduction_is_as_foretold(
     client.rest.cross.deposit(Sats(500_000))
     client.rest.cross.order(NewCrossOrder(side=Side.BUY, quantity=Usd(1000)))
     guard = MarginGuard.objects.create(
-        account=account, name="cross", regime="cross", metric="liquidation_distance"
+        enabled=True, account=account, name="cross", regime="cross", metric="liquidation_distance"
     )
     part = Decimal(40) if does == "reduce_position" else None
     guard.steps.create(threshold_percent=Decimal(90), does=does, reduce_percentage=part)
@@ -452,7 +459,7 @@ def test_a_name_that_two_accounts_use_needs_an_id(guard: MarginGuard, venue: Sim
     other.set_credentials(venue.accounts[1].credentials)
     other.verified_at = timezone.now()
     other.save()
-    MarginGuard.objects.create(account=other, name=guard.name)
+    MarginGuard.objects.create(enabled=True, account=other, name=guard.name)
 
     with pytest.raises(CommandError, match=f"by its id: {guard.pk} "):
         called(guard.name)

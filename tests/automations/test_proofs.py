@@ -49,7 +49,7 @@ def guarding(guard: MarginGuard, regime: str, **step: Any) -> MarginGuard:
 
 def exits(account: Account, **fields: Any) -> TakeProfitStopLoss:
     usual: dict[str, Any] = {"name": "exits", "trigger_pnl_percentage": 20, "on_exchange": True}
-    return TakeProfitStopLoss.objects.create(account=account, **(usual | fields))
+    return TakeProfitStopLoss.objects.create(enabled=True, account=account, **(usual | fields))
 
 
 Arm = Callable[[Account, MarginGuard], MarginGuard | TakeProfitStopLoss]

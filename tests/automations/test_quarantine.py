@@ -103,7 +103,7 @@ def test_another_position_and_another_guard_go_on(
     venue: Simulator, client: Client, long: Position, guard: MarginGuard
 ) -> None:
     other = open_long(client)
-    second = MarginGuard.objects.create(account=guard.account, name="second")
+    second = MarginGuard.objects.create(enabled=True, account=guard.account, name="second")
     second.steps.create(threshold_percent=50, does="close_position")
     quarantine.quarantine(guard, long.id, deliveries=3)
     venue.set_price(95_000)
@@ -228,7 +228,9 @@ def test_no_trigger_is_armed_for_what_is_quarantined(
 
 
 def test_an_entry_is_quarantined_without_a_position(guard: MarginGuard) -> None:
-    entry = AutoEntry.objects.create(account=guard.account, name="e", side="buy", quantity=100)
+    entry = AutoEntry.objects.create(
+        enabled=True, account=guard.account, name="e", side="buy", quantity=100
+    )
     quarantine.quarantine(entry, None, deliveries=3)
 
     assert "quarantined" in enter(entry)["status"]

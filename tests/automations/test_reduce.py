@@ -1,12 +1,16 @@
 """Reducing an isolated trade: closed whole, the rest opened anew, and flat where that fails."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import connection
+from django.db.models import Q
+from django.utils import timezone
 
 from accounts.models import Account
 from automations import reconciling
@@ -17,11 +21,13 @@ from automations.models import (
     JournalEntry,
     MarginGuard,
     PositionThreshold,
+    SpentStep,
     TakeProfitStopLoss,
 )
 from exchange.client import Client
 from exchange.formulas import Side
 from exchange.money import Sats, Usd
+from exchange.paging import LATEST
 from exchange.position import Position
 from exchange.simulator.running import Simulator
 from exchange.trade import NewTrade
@@ -115,6 +121,7 @@ def test_what_names_the_trade_goes_on_with_the_new_one(
     reducer.only_positions = [long.id, "another"]
     reducer.save()
     exits = TakeProfitStopLoss.objects.create(
+        enabled=True,
         account=reducer.account,
         name="exits",
         does="close_tp",
@@ -132,6 +139,36 @@ def test_what_names_the_trade_goes_on_with_the_new_one(
     assert reducer.only_positions == [new, "another"]
     assert exits.only_positions == [new]
     assert PositionThreshold.objects.get().position_id == new
+
+
+def test_what_happened_to_the_trade_happened_to_the_new_one(
+    venue: Simulator, client: Client, long: Position, reducer: MarginGuard
+) -> None:
+    """Reduced twice: what its guards added and which steps acted is known under its third name."""
+    reducer.cooldown_s = 1
+    reducer.save()
+    adder = MarginGuard.objects.create(account=reducer.account, name="adder", cooldown_s=1)
+    once = adder.steps.create(
+        threshold_percent=30, does="add_fixed", amount_sats=1000, hysteresis_percent=5
+    )
+    reducer.steps.update(hysteresis_percent=5)
+    move(venue, 95_000)
+    assert look(adder, long) == "confirmed"
+
+    names = [long.id]
+    for price in (94_000, 90_000):
+        move(venue, price)
+        SpentStep.objects.exclude(step=once).delete()
+        Execution.objects.update(settled_at=timezone.now() - timedelta(hours=1))
+        assert look(reducer, names[-1]) == "confirmed"
+        names.append(running(client).id)
+
+    past = Execution.objects.filter(Q(position_id=names[2]) | Q(continues_as=names[2]))
+    assert [each.does for each in past.order_by("id")] == [
+        "add_margin", "reduce_position", "open_position", "reduce_position", "open_position",
+    ]  # fmt: skip
+    spent = SpentStep.objects.order_by("step_id").values_list("step", "position_id")
+    assert set(spent) == {(once.pk, names[2]), (reducer.steps.get().pk, names[2])}
 
 
 @pytest.mark.parametrize(
@@ -170,11 +207,64 @@ def test_a_trade_whose_margin_was_topped_up_is_reopened_whatever_digits_its_leve
     """1,000 USD on 130,007 sats are 7.69189350…x, with more digits than the exchange takes back."""
     topped_up = client.add_margin(long.id, Sats(30_007))
     assert len(topped_up.leverage.as_tuple().digits) > 15
-    reducer.steps.update(reduce_percentage=60)  # what is left can keep that leverage
     move(venue, 93_500)
 
     assert look(reducer, long) == "confirmed"
-    assert (running(client).quantity, running(client).leverage) == (Usd(400), Decimal("7.69"))
+    assert (running(client).quantity, running(client).leverage) == (Usd(600), Decimal("10.86"))
+
+
+def test_the_smaller_trade_keeps_the_margin_that_came_back(
+    venue: Simulator, client: Client, long: Position, reducer: MarginGuard
+) -> None:
+    free = venue.balance()
+    move(venue, 97_000)
+    reducer.steps.update(threshold_percent=30)
+
+    look(reducer, long)
+
+    rest = running(client)
+    assert rest.leverage < long.leverage
+    assert rest.liquidation_distance_at(97_000) > Fraction(3, 2) * long.liquidation_distance_at(97_000)
+    assert 0 <= venue.balance() - free < long.margin // 100
+
+
+@pytest.mark.parametrize("side", Side)
+def test_at_a_standing_price_a_trade_is_reduced_once(
+    venue: Simulator, client: Client, reducer: MarginGuard, side: Side
+) -> None:
+    """At the same leverage it took 14 rounds, 42,977 of 399,960 sats in fees, and all was closed."""
+    reducer.metric = "liquidation_distance"
+    reducer.save()
+    reducer.steps.update(threshold_percent=5)
+    opened = client.open_trade(NewTrade(side=side, leverage=Decimal(25), quantity=Usd(10_000)))
+    move(venue, 100_000)
+
+    assert look(reducer, opened.id) == "confirmed"
+
+    rest_until_ready(reducer)
+    rest = running(client)
+    assert "has not reached 5.00 %" in look(reducer, rest)
+    assert rest.quantity == 6000
+    fees = sum(trade.closing_fee for trade in client.closed_trades(LATEST))
+    assert fees == 10_000
+    assert states() == ["confirmed", "confirmed"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_where_the_market_fell_before_the_rest_is_opened_no_fresh_sats_are_spent(
+    venue: Simulator, long: Position, reducer: MarginGuard
+) -> None:
+    free = venue.balance()
+    move(venue, 95_000)
+    venue.fault("late_answer", ms=2000, path=CLOSE)
+    with ThreadPoolExecutor(1) as thread:
+        word = thread.submit(looked_at_elsewhere, reducer, long)
+        wait_until(lambda: "isolated/trade/close" in written(venue), what="the trade is closed")
+        move(venue, 93_000)
+
+        assert word.result() == "confirmed"
+
+    assert venue.balance() >= free
 
 
 def test_where_the_exchange_refuses_the_rest_it_stays_flat_and_says_so(

@@ -29,7 +29,7 @@ def guard() -> MarginGuard:
     account = Account(owner=User.objects.create_user("owner"), name="first", network="paper")
     account.set_credentials(Credentials(key="key-1234", secret="s", passphrase="p"))
     account.save()
-    return MarginGuard.objects.create(account=account, name="guard", metric="margin_used")
+    return MarginGuard.objects.create(enabled=True, account=account, name="guard", metric="margin_used")
 
 
 def written(of: MarginGuard, count: int = 1, **changes: Any) -> list[Execution]:
@@ -93,7 +93,9 @@ def test_young_ones_are_kept_however_many_and_count_among_the_last(guard: Margin
 
 
 def test_each_automation_has_its_own_last_ones(guard: MarginGuard) -> None:
-    other = MarginGuard.objects.create(account=guard.account, name="other", metric="margin_used")
+    other = MarginGuard.objects.create(
+        enabled=True, account=guard.account, name="other", metric="margin_used"
+    )
     written(guard, KEPT_COMPLETED)
     written(other, KEPT_COMPLETED)
 

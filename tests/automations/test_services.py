@@ -21,6 +21,7 @@ from tests.automations.acting import (
     ADD_MARGIN,
     SWEEP,
     a_moment_ago,
+    ask_keys_again,
     effects,
     events,
     held_elsewhere,
@@ -97,10 +98,10 @@ def test_the_journal_tells_the_story_in_its_shape(
     told = executed.as_json()
     assert set(told) == {"automationId", "type", "message", "data", "timestamp"}
     assert told["automationId"] == guard.pk
-    assert told["type"] == "margin_guard"
+    assert told["type"] == "margin_guard_executed"
     assert told["data"]["positionId"] == long.id
     assert told["data"]["action"] == "add_margin"
-    assert told["data"]["marginRatio"] == "0.022695"
+    assert told["data"]["marginRatio"] == 0.022695
     assert told["data"]["after"]["margin"] == 120_000
     assert read_back.data["after"]["balance"] == venue.balance()
 
@@ -295,13 +296,16 @@ def test_a_refusal_by_the_exchange_is_recorded_with_its_words(
     assert JournalEntry.objects.filter(event="margin_guard_rejected").exists()
 
 
-def test_a_refused_key_suspends_its_account(
+def test_a_refused_key_suspends_its_account_once_it_was_asked_twice_more(
     venue: Simulator, long: Position, guard: MarginGuard, account: Account
 ) -> None:
     venue.set_price(95_000)
-    venue.fault("status", status=401, path=ADD_MARGIN)
+    venue.fault("status", status=401, account=venue.accounts[0].credentials.key, next=10)
 
-    assert look(guard, long) == "rejected"
+    with pytest.raises(TransientError):
+        look(guard, long)
+    assert Account.objects.get().may_act
+    ask_keys_again()
 
     account.refresh_from_db()
     assert not account.may_act
@@ -349,7 +353,7 @@ def test_the_sweep_finds_what_is_due_and_nothing_else(
     redis_client().flushdb()
 
     assert list(services.due(MarginGuard)) == [
-        services.Due(automation_id=guard.pk, position_id=long.id)
+        services.Due(automation_id=guard.pk, position_id=long.id, urgent=True)
     ]
 
 
@@ -359,7 +363,7 @@ def test_the_sweep_weighs_all_accounts_however_many_at_once(
 ) -> None:
     second = new_account(venue, 1)
     other = open_long(client_for(second))
-    MarginGuard.objects.create(account=second, name="second").steps.create(
+    MarginGuard.objects.create(enabled=True, account=second, name="second").steps.create(
         threshold_percent=50, does="close_position"
     )
     venue.set_price(95_000)
@@ -374,7 +378,7 @@ def test_the_sweep_weighs_all_accounts_however_many_at_once(
 @pytest.mark.usefixtures("guard")
 def test_one_account_that_cannot_be_read_holds_up_no_other(venue: Simulator, long: Position) -> None:
     broken = new_account(venue, 1)
-    MarginGuard.objects.create(account=broken, name="first").steps.create(
+    MarginGuard.objects.create(enabled=True, account=broken, name="first").steps.create(
         threshold_percent=50, does="close_position"
     )
     venue.set_price(95_000)

@@ -90,7 +90,7 @@ def test_a_shadow_leaves_the_accounts_budget_and_rate_to_those_who_act(
     venue: Simulator, long: Position, guard: MarginGuard, account: Account
 ) -> None:
     Account.objects.update(budget_per_day_sats=20_000, guard_commands_per_minute=1)
-    acting = MarginGuard.objects.create(account=account, name="acting")
+    acting = MarginGuard.objects.create(enabled=True, account=account, name="acting")
     acting.steps.create(threshold_percent=50, does="add_fixed", amount_sats=20_000)
     move(venue, 95_000)
 
@@ -101,7 +101,7 @@ def test_shadows_take_no_turn_from_each_other(
     venue: Simulator, long: Position, guard: MarginGuard, account: Account
 ) -> None:
     Account.objects.update(guard_commands_per_minute=1)
-    other = MarginGuard.objects.create(account=account, name="other", shadow=True)
+    other = MarginGuard.objects.create(enabled=True, account=account, name="other", shadow=True)
     other.steps.create(threshold_percent=50, does="close_position")
     move(venue, 95_000)
 
@@ -140,6 +140,7 @@ def test_an_exit_is_written_down_once_and_set_once_live(
     venue: Simulator, account: Account, long: Position, fields: dict[str, Any]
 ) -> None:
     exits = TakeProfitStopLoss.objects.create(
+        enabled=True,
         account=account,
         name="exits",
         shadow=True,
@@ -164,7 +165,7 @@ def test_an_entry_opens_nothing_and_opens_live_as_often_as_it_may(
     venue: Simulator, client: Client, account: Account
 ) -> None:
     mine = AutoEntry.objects.create(
-        account=account, name="entry", side="buy", quantity=100, shadow=True
+        enabled=True, account=account, name="entry", side="buy", quantity=100, shadow=True
     )
 
     assert enter(mine) == {"status": "shadow"}

@@ -99,11 +99,11 @@ def test_what_is_created_or_changed_many_times_while_it_runs_is_taken_over(accou
         wait_until(lambda: heartbeat()["accounts"] == 0, what="there is nothing to watch")
         guarded(account)
         wait_for(accounts=1, triggers=1)
-        second = MarginGuard.objects.create(account=account, name="second")
+        second = MarginGuard.objects.create(enabled=True, account=account, name="second")
         second.steps.create(threshold_percent=60, does="close_position")
         wait_for(accounts=1, triggers=2)
         AutoEntry.objects.create(
-            account=account, name="entry", side="buy", quantity=1, trigger_price=50_000
+            enabled=True, account=account, name="entry", side="buy", quantity=1, trigger_price=50_000
         )
         wait_for(accounts=1, triggers=3)
 
@@ -116,9 +116,9 @@ def test_a_thousand_accounts_are_planned_in_as_many_queries_as_one(paper: Simula
     for account in Account.objects.all():
         guarded(account)
         TakeProfitStopLoss.objects.create(
-            account=account, name="exit", does="close_tp", trigger_pnl_percentage=10
+            enabled=True, account=account, name="exit", does="close_tp", trigger_pnl_percentage=10
         )
-        AutoEntry.objects.create(account=account, name="entry", side="buy", quantity=1)
+        AutoEntry.objects.create(enabled=True, account=account, name="entry", side="buy", quantity=1)
 
     def queries(accounts: list[int]) -> int:
         with CaptureQueriesContext(connection) as captured:

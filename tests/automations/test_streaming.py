@@ -21,6 +21,7 @@ from exchange.position import Position
 from exchange.simulator.running import Simulator
 from hubdefisats.embedded import free_port
 from tests.accounts.conftest import CREDENTIALS
+from tests.automations.acting import ask_keys_again
 from tests.automations.conftest import new_account, open_long
 from tests.automations.queues import waiting
 from tests.automations.streams import (
@@ -124,8 +125,8 @@ def test_without_a_session_of_its_own_an_account_is_read_when_a_worker_says_so(
         open_long(client)
 
         def announced() -> bool:
-            changes.announce(redis_client(), 10**9)  # an account that nobody watches
-            changes.announce(redis_client(), account.pk)
+            changes.announce(redis_client(), Account(pk=10**9))  # an account that nobody watches
+            changes.announce(redis_client(), account)
             return armed() == 1
 
         wait_until(announced, what="the new position is armed")
@@ -192,6 +193,8 @@ def test_accounts_that_cannot_be_watched_disturb_no_other(
     GuardStep.objects.filter(guard__account=contradictory).update(threshold_percent=100)
 
     with streaming():
+        wait_until(lambda: Account.objects.filter(refusals=1), what="the wrong key is in doubt")
+        ask_keys_again()
         wait_for(accounts=1, triggers=1)
 
     wrong.refresh_from_db()
@@ -216,18 +219,44 @@ def another(like: Account, name: str) -> Account:
     return account
 
 
-@pytest.mark.usefixtures("guard", "stream")
-def test_a_key_that_is_revoked_while_watched_suspends_its_account(
+@pytest.mark.usefixtures("guard", "long", "stream")
+def test_a_key_that_is_refused_once_while_watched_ends_nothing(
     venue: Simulator, account: Account
 ) -> None:
-    wait_for(accounts=1, triggers=0)
+    wait_for(accounts=1, triggers=1)
+
+    venue.fault("status", status=401, account=venue.accounts[0].credentials.key)
+    changes.announce(redis_client(), account)  # or the next reading would notice, 15 s later
+
+    wait_until(lambda: Account.objects.get().refusals == 1, what="the key is in doubt")
+    wait_for(accounts=1, triggers=1)
+    ask_keys_again()
+    wait_for(accounts=1, triggers=1)
+    assert (Account.objects.get().may_act, Account.objects.get().refusals) == (True, 0)
+    assert events(account) == []
+
+
+@pytest.mark.usefixtures("guard", "long", "stream")
+def test_a_key_that_is_revoked_while_watched_suspends_its_account_until_it_is_accepted_again(
+    venue: Simulator, account: Account
+) -> None:
+    wait_for(accounts=1, triggers=1)
 
     venue.fault("status", status=401, account=venue.accounts[0].credentials.key, next=100)
-    changes.announce(redis_client(), account.pk)  # or the next reading would notice, 15 s later
+    changes.announce(redis_client(), account)
 
+    wait_until(lambda: Account.objects.get().refusals == 1, what="the key is in doubt")
+    wait_for(accounts=1, triggers=1)
+    ask_keys_again()
     wait_for(accounts=0, triggers=0)
     account.refresh_from_db()
     assert "refused the key (401" in account.fault
+
+    venue.clear_faults()
+    ask_keys_again(400)
+    wait_for(accounts=1, triggers=1)
+    assert events(account) == ["key_refused", "key_accepted"]
+    assert ("key_refused", account.pk) in counting.counts(redis_client())
 
 
 @pytest.mark.usefixtures("guard", "long")

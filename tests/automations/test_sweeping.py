@@ -25,13 +25,14 @@ OF_EACH = 2
 
 
 def add_guard(account: Account, number: int) -> None:
-    guard = MarginGuard.objects.create(account=account, name=f"guard {number}")
+    guard = MarginGuard.objects.create(enabled=True, account=account, name=f"guard {number}")
     step = guard.steps.create(threshold_percent=50, does="close_position")
     step.position_thresholds.create(position_id="another", threshold_percent=40)
 
 
 def add_exit(account: Account, number: int) -> None:
     TakeProfitStopLoss.objects.create(
+        enabled=True,
         account=account,
         name=f"exit {number}",
         does="close_sl",
@@ -43,7 +44,12 @@ def add_exit(account: Account, number: int) -> None:
 
 def add_entry(account: Account, number: int) -> None:
     AutoEntry.objects.create(
-        account=account, name=f"entry {number}", side="buy", quantity=1, trigger_price=95_000
+        enabled=True,
+        account=account,
+        name=f"entry {number}",
+        side="buy",
+        quantity=1,
+        trigger_price=95_000,
     )
 
 
@@ -53,13 +59,16 @@ KINDS = pytest.mark.parametrize(
         pytest.param(
             MarginGuard,
             add_guard,
-            ["account", "marginguard", "guardstep", "positionthreshold", "spentstep", "quarantine"],
+            [
+                *("account", "marginguard", "guardstep", "positionthreshold"),
+                *("spentstep", "execution", "quarantine"),
+            ],
             id="guards",
         ),
         pytest.param(
             TakeProfitStopLoss,
             add_exit,
-            ["account", "takeprofitstoploss", "execution", "quarantine"],
+            ["account", "takeprofitstoploss", "execution", "exitdisarmed", "quarantine"],
             id="exits",
         ),
         pytest.param(

@@ -115,7 +115,7 @@ def test_a_sweep_of_many_accounts_is_done_in_parts(
 ) -> None:
     settings.SWEEP_ACCOUNTS = 1
     other = new_account(venue, 1)
-    MarginGuard.objects.create(account=other, name="other").steps.create(
+    MarginGuard.objects.create(enabled=True, account=other, name="other").steps.create(
         threshold_percent=50, does=GuardStep.Does.ADD_FIXED, amount_sats=1_000
     )
     venue.set_price(95_000)
@@ -167,7 +167,7 @@ def test_a_slow_account_does_not_hold_back_what_is_due_for_another(
     venue.set_price(95_000)
     slow = new_account(venue, 1)
     Account.objects.filter(pk=slow.pk).update(network=Network.SIGNET)
-    MarginGuard.objects.create(account=slow, name="slow").steps.create(
+    MarginGuard.objects.create(enabled=True, account=slow, name="slow").steps.create(
         threshold_percent=50, does="close_position"
     )
     with scripted_exchange() as script:

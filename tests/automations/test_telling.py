@@ -23,13 +23,14 @@ from automations.models import (
     TakeProfitStopLoss,
 )
 from exchange.client import Client
-from exchange.errors import KeyRefusedError, TransientError
+from exchange.errors import TransientError
 from exchange.money import Sats
 from exchange.position import Position
 from exchange.simulator.running import Simulator
 from tests.automations.acting import (
     ADD_MARGIN,
     ISOLATED,
+    ask_keys_again,
     enter,
     events,
     long_ago,
@@ -59,13 +60,16 @@ def test_an_action_is_told_in_plain_sentences(
     told = Notification.objects.get()
     assert told.subject == "[hubdefisats] account 0: guard: add margin"
     assert told.entry.event == "margin_guard_executed"
-    first, *others, last = told.text.split("\n")
-    assert first.startswith(f"“guard”, position {long.id}, on your account “account 0” (paper): ")
-    assert "margin" in first
+    first, why, *others, last = told.text.split("\n")
+    assert first == (
+        f"“guard” added 20,000 sats to position {long.id} on your account “account 0” (paper),"
+        " which stays protected."
+    )
+    assert why.startswith("Why: margin used ")
     assert others == [
-        "Action: add margin, 20,000 sats, at a price of 95000.",
-        "Before: margin 100,000 sats, liquidation at 90909.",
-        "After: margin 120,000 sats, liquidation at 89285.5.",
+        "Price: 95,000.",
+        "Before: margin 100,000 sats, liquidation at 90,909.",
+        "After: margin 120,000 sats, liquidation at 89,285.5.",
     ]
     assert last.endswith(f"UTC, journal entry {told.entry_id}.")
 
@@ -74,11 +78,15 @@ def test_no_notification_holds_a_secret(
     venue: Simulator, long: Position, guard: MarginGuard, account: Account
 ) -> None:
     move(venue, 95_000)
-    venue.fault("status", status=401, path=ADD_MARGIN)
-
-    look(guard, long)
-
     credentials = account.credentials()
+    venue.fault("status", status=400, path=ADD_MARGIN)
+    look(guard, long)
+    venue.fault("status", status=401, account=credentials.key, next=10)
+    with pytest.raises(TransientError):
+        look(guard, long)
+    ask_keys_again()
+
+    assert len(told()) == 2
     for notification in Notification.objects.all():
         said = notification.subject + notification.text
         for secret in (credentials.key, credentials.secret, credentials.passphrase):
@@ -105,10 +113,20 @@ def test_a_position_that_is_closed_is_told(
     look(guard, long)
 
     assert told() == ["guard: close position"]
+    message = Notification.objects.get()
+    first, _, _, closed, *_ = message.text.split("\n")
+    assert first.endswith("(paper): nothing of it is at risk any more.")
+    assert closed == (
+        "Closed: exit at 95,000, realised -52,632 sats before fees,"
+        " fees 2,052 sats (opening 1,000, closing 1,052, funding 0)."
+    )
+    assert message.next_attempt_at == message.made_at, "it waits for nothing more"
 
 
 def test_an_entry_that_opens_is_told(venue: Simulator, account: Account) -> None:
-    entry = AutoEntry.objects.create(account=account, name="entry", side="buy", quantity=100)
+    entry = AutoEntry.objects.create(
+        enabled=True, account=account, name="entry", side="buy", quantity=100
+    )
 
     enter(entry)
 
@@ -118,6 +136,7 @@ def test_an_entry_that_opens_is_told(venue: Simulator, account: Account) -> None
 
 def test_a_moved_exit_is_told_once_an_hour(venue: Simulator, long: Position, account: Account) -> None:
     exits = TakeProfitStopLoss.objects.create(
+        enabled=True,
         account=account,
         name="exits",
         does="update_sl",
@@ -133,27 +152,49 @@ def test_a_moved_exit_is_told_once_an_hour(venue: Simulator, long: Position, acc
         assert look(exits, long) == "confirmed"
         rest_until_ready(exits)
 
-    assert told() == ["exits: set stop loss"]
+    assert told() == ["exits: set stop loss"] * 2
+    assert Notification.objects.latest("id").next_attempt_at > timezone.now() + _HOUR / 2
     Notification.objects.update(made_at=timezone.now() - 2 * _HOUR)
     move(venue, 109_000)
     assert look(exits, long) == "confirmed"
 
-    assert len(told()) == 2
+    assert len(told()) == 3
 
 
-def test_a_refusal_by_the_exchange_is_told_once_an_hour_for_a_position(
+def test_a_refusal_by_the_exchange_is_told_for_each_position(
     venue: Simulator, client: Client, long: Position, guard: MarginGuard
 ) -> None:
     other = open_long(client)
     move(venue, 95_000)
     venue.fault("status", status=400, path=ADD_MARGIN, next=3)
 
-    for position in (long, long, other):
+    for position in (long, other):
         assert look(guard, position) == "rejected"
-        rest_until_ready(guard)
 
     assert told() == ["guard: refused by the exchange: add margin"] * 2
     assert "400" in Notification.objects.latest("id").text
+    assert not Notification.objects.filter(next_attempt_at__gt=timezone.now()).exists()
+
+
+def test_13_repetitions_are_joined_into_one_message_with_a_count_and_never_the_first(
+    venue: Simulator, long: Position, guard: MarginGuard
+) -> None:
+    move(venue, 95_000)
+    venue.fault("status", status=400, path=ADD_MARGIN, next=5)
+
+    for _ in range(5):
+        assert look(guard, long) == "rejected"
+        rest_until_ready(guard)
+
+    first, collects = Notification.objects.order_by("id")
+    assert (first.count, collects.count) == (0, 4)
+    assert first.next_attempt_at == first.made_at
+    assert collects.next_attempt_at >= timezone.now() + timedelta(minutes=9)
+    assert collects.subject.endswith(f": add margin (4 times since {collects.made_at:%H:%M})")
+    assert collects.entry == JournalEntry.objects.filter(event="margin_guard_rejected").latest("id")
+    assert delivering.deliver_due() == 1
+    Notification.objects.update(next_attempt_at=timezone.now())
+    assert delivering.deliver_due() == 1
 
 
 def test_what_reached_the_exchange_without_an_answer_is_told_once_it_is_proven(
@@ -197,17 +238,69 @@ def test_what_did_not_happen_is_not_told(venue: Simulator, long: Position, guard
     assert told() == []
 
 
-def test_neither_refusals_by_a_gate_nor_a_shadow_are_told(
+def test_13_what_a_shadow_does_is_not_told(
+    venue: Simulator, long: Position, guard: MarginGuard
+) -> None:
+    MarginGuard.objects.update(shadow=True)
+    move(venue, 95_000)
+    look(guard, long)
+    MarginGuard.objects.update(switch="halted")
+    look(guard, long)
+
+    assert {"margin_guard_held", "margin_guard_shadow"} <= set(events())
+    assert told() == []
+
+
+def test_13_the_end_of_protection_is_told_and_its_return_with_the_next_action(
     venue: Simulator, long: Position, guard: MarginGuard
 ) -> None:
     MarginGuard.objects.update(switch="halted")
     move(venue, 95_000)
     look(guard, long)
-    MarginGuard.objects.update(switch="active", shadow=True)
     look(guard, long)
 
-    assert {"margin_guard_held", "margin_guard_shadow"} <= set(events())
-    assert told() == []
+    assert told() == ["guard: not protected, a switch says halted"]
+    first, *_ = Notification.objects.get().text.split("\n")
+    assert first.startswith(f"Position {long.id} on your account “account 0” (paper) is not protected")
+    MarginGuard.objects.update(switch="active")
+    look(guard, long)
+
+    assert told()[1:] == ["guard: add margin"]
+    back = Notification.objects.latest("id")
+    assert back.text.startswith("Protection is back. “guard” added 20,000 sats to position ")
+    assert not Notification.objects.filter(ends=True).exists()
+
+
+def test_13_protection_that_ends_anew_is_told_anew_within_the_hour(
+    venue: Simulator, long: Position, guard: MarginGuard
+) -> None:
+    move(venue, 95_000)
+    for switch in ("halted", "active", "halted"):
+        MarginGuard.objects.update(switch=switch)
+        look(guard, long)
+        rest_until_ready(guard)
+        GuardStep.objects.update(threshold_percent=40)
+        move(venue, 94_000)
+
+    assert told() == [
+        "guard: not protected, a switch says halted",
+        "guard: add margin",
+        "guard: not protected, a switch says halted",
+    ]
+    assert not Notification.objects.filter(next_attempt_at__gt=timezone.now()).exists()
+
+
+def test_13_a_guard_whose_budget_is_used_up_says_so(
+    venue: Simulator, long: Position, guard: MarginGuard
+) -> None:
+    MarginGuard.objects.update(budget_per_position_sats=1)
+    move(venue, 95_000)
+    look(guard, long)
+    rest_until_ready(guard)
+    move(venue, 93_000)
+    look(guard, long)
+
+    assert told()[-1] == "guard: not protected, the budget is used up"
 
 
 _CLOSED = "guard: closed, and not opened again"
@@ -218,7 +311,7 @@ _CLOSED = "guard: closed, and not opened again"
     [
         pytest.param({"status": 400, "method": "POST", "path": ISOLATED}, "rejected", id="refused"),
         pytest.param({"status": 503, "method": "POST", "path": ISOLATED}, "not_sent", id="not sent"),
-        pytest.param({"status": 401, "method": "POST", "path": ISOLATED}, "rejected", id="key revoked"),
+        pytest.param({"status": 401, "method": "POST", "path": ISOLATED}, "not_sent", id="key refused"),
         pytest.param({"status": 504, "method": "POST", "path": ISOLATED}, "unknown", id="no answer"),
     ],
 )
@@ -260,15 +353,17 @@ def test_a_suspended_account_is_told_once(
 ) -> None:
     move(venue, 95_000)
     venue.fault("status", status=401, path="/v3/futures/isolated/trades/running", next=5)
-    with pytest.raises(KeyRefusedError):
+    with pytest.raises(TransientError):
         look(guard, long)
+    assert told() == [], "one refusal is no news"
+    ask_keys_again()
 
     suspending.suspend(account, "again")
 
     assert events() == ["key_refused"]
     assert told() == ["suspended, for the exchange refused the key"]
     first = Notification.objects.get().text.split("\n")[0]
-    assert first.startswith("Your account “account 0” (paper): ")
+    assert first.startswith("Nothing on your account “account 0” (paper) is protected now: ")
     assert "401" in first
 
 
@@ -324,7 +419,7 @@ def test_without_redis_nobody_waits_for_the_queue(
     assert [record.getMessage() for record in caplog.records] == ["redis out of reach"]
 
 
-def executed(guard: MarginGuard) -> None:
+def executed(guard: MarginGuard, position_id: str = "p1") -> None:
     with transaction.atomic():
         journal.record(
             guard,
@@ -332,7 +427,7 @@ def executed(guard: MarginGuard) -> None:
             message="half lost",
             data={"action": Execution.Does.ADD_MARGIN},
             now=timezone.now(),
-            position_id="p1",
+            position_id=position_id,
         )
 
 
@@ -341,12 +436,12 @@ def test_many_notifications_ask_for_one_delivery_which_finds_them_all(guard: Mar
     with transaction.atomic():
         executed(guard)
     with transaction.atomic():
-        executed(guard)
+        executed(guard, "p2")
 
     assert len(waiting("notifications")) == 1
     assert delivering.deliver_due() == 2
 
     with transaction.atomic():
-        executed(guard)
+        executed(guard, "p3")
 
     assert len(waiting("notifications")) == 2

@@ -1,7 +1,7 @@
 """One account's positions: taken over, armed, and never taken for fewer than they are."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -80,6 +80,20 @@ def test_what_was_taken_over_is_in_the_live_view(
     found = live_view().read(None, account.pk).positions
     assert found is not None
     assert [position.id for position in found.positions] == [long.id]
+
+
+@pytest.mark.usefixtures("long")
+def test_a_reading_that_took_6_s_arms_and_is_in_the_live_view(
+    watch: Watch, crossing: Crossing, account: Account, client: Client
+) -> None:
+    read = client.rest.positions()
+
+    watch.take(read)
+
+    assert len(crossing) == 1
+    now = read.at + timedelta(seconds=6)  # so long its answer was on its way
+    assert live_view().positions(account.pk, max_age_s=5, now=now) is None
+    assert live_view().positions(account.pk, max_age_s=30, now=now) is not None
 
 
 def test_the_balance_is_read_now_and_then_for_whoever_acts(

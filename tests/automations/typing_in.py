@@ -56,6 +56,7 @@ TYPED: dict[str, dict[str, str]] = {
         "takeprofit": "",
         "trigger_price": "95000",
         "trigger_type": "market",
+        "slippage_percent": "0.5",
         "expires_at_0": "",
         "expires_at_1": "",
         "most_times": "1",

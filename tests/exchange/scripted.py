@@ -36,6 +36,7 @@ class Request:
     headers: Mapping[str, str]
     body: str
     connection: tuple[str, int]
+    at_s: float = field(default_factory=time.monotonic)
 
 
 @dataclass(slots=True)

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -18,6 +19,7 @@ from exchange.trade import NewTrade
 from tests.exchange import documents
 from tests.exchange.scripted import Answer, Script, scripted_exchange
 from tests.exchange.test_rest import client_of
+from tests.waiting import wait_until
 
 TICKER = Answer(content=json.dumps(documents.ticker()))
 RUNNING = Answer(content=json.dumps([documents.running_trade()]))
@@ -144,6 +146,113 @@ def test_an_answer_that_took_too_long_is_not_acted_on(script: Script, client: Cl
     script.then(Answer(content=TICKER.content, delay_s=0.2))
     with pytest.raises(TransientError, match=r"longer to answer than the 0\.1 s"):
         client.price(0.1)
+
+
+def put_apart(live: LiveView, *, price_age_s: float, positions_age_s: float) -> None:
+    put(live, age_s=positions_age_s)
+    at = datetime.now(UTC) - timedelta(seconds=price_age_s)
+    live.put_price("paper", Quote(price=UsdPerBtc(Decimal(6)), at=at, time_ms=1, source=Source.STREAM))
+
+
+def test_positions_within_a_limit_of_their_own_ask_nobody(
+    script: Script, client: Client, live: LiveView
+) -> None:
+    put_apart(live, price_age_s=0, positions_age_s=20)
+    seen = client.snapshot(5, positions_max_age_s=30)
+    assert (seen.quote.source, seen.positions.source) == (Source.STREAM, Source.STREAM)
+    assert client.snapshot(5, ahead=live.read("paper", 7), positions_max_age_s=30) == seen
+    assert script.requests == []
+
+
+@pytest.mark.parametrize(
+    ("not_before_s", "limit_s"),
+    [
+        pytest.param(None, 10, id="older than their limit"),
+        pytest.param(5, 30, id="from before our own last action"),
+    ],
+)
+def test_positions_beyond_their_own_limit_are_read_anew(
+    script: Script, client: Client, live: LiveView, not_before_s: int | None, limit_s: int
+) -> None:
+    put_apart(live, price_age_s=0, positions_age_s=20)
+    script.then(RUNNING)
+    not_before = None if not_before_s is None else datetime.now(UTC) - not_before_s * SECOND
+    seen = client.snapshot(5, not_before, positions_max_age_s=limit_s)
+    assert (seen.quote.source, seen.positions.source) == (Source.STREAM, Source.REST)
+
+
+def test_the_price_has_its_own_limit_however_old_the_positions_may_be(
+    script: Script, client: Client, live: LiveView
+) -> None:
+    put_apart(live, price_age_s=6, positions_age_s=20)
+    script.then(TICKER)
+    seen = client.snapshot(5, positions_max_age_s=30)
+    assert (seen.quote.source, seen.positions.source) == (Source.REST, Source.STREAM)
+
+
+def late_client(script: Script, live: LiveView | None, *, by_s: float) -> Client:
+    """Return a client to which each answer seems to have taken so long."""
+    return Client(
+        client_of(script.endpoints),
+        live,
+        account_id=7,
+        network="paper",
+        now=lambda: datetime.now(UTC) + by_s * SECOND,
+    )
+
+
+def test_an_answer_that_took_6_s_is_enough_where_30_s_are(script: Script, live: LiveView) -> None:
+    late = late_client(script, live, by_s=6)
+    put_apart(live, price_age_s=-6, positions_age_s=60)
+    script.then(RUNNING, RUNNING)
+    assert late.snapshot(5, positions_max_age_s=30).positions.source is Source.REST
+    put_apart(live, price_age_s=-6, positions_age_s=0)
+    with pytest.raises(TransientError, match="longer to answer than the 5 s"):
+        late.positions(5, datetime.now(UTC))
+    assert live.read(None, 7).positions is not None, "whoever may use them finds them there"
+
+
+def test_an_answer_about_the_cross_position_has_the_same_limit(script: Script) -> None:
+    at = [datetime(2026, 1, 1, tzinfo=UTC)]
+
+    def later() -> datetime:
+        at[0] += 6 * SECOND
+        return at[0]
+
+    flat = Answer(content=json.dumps(documents.cross_position(quantity=0)))
+    script.then(flat, flat, flat)
+    client = Client(client_of(script.endpoints), account_id=7, network="paper", now=later)
+    assert client.cross(30).positions == ()
+    assert client.cross().positions == ()
+    with pytest.raises(TransientError, match="longer to answer than the 5 s"):
+        client.cross(5)
+
+
+def test_a_price_that_came_while_the_positions_were_read_is_used(
+    script: Script, client: Client, live: LiveView
+) -> None:
+    put(live, age_s=6)
+    script.then(replace(RUNNING, delay_s=0.2))
+    with ThreadPoolExecutor(1) as threads:
+        reading = threads.submit(client.snapshot, 5)
+        wait_until(lambda: script.requests, what="the positions are asked for")
+        put_apart(live, price_age_s=0, positions_age_s=6)
+        assert reading.result().quote.source is Source.STREAM
+
+
+def test_where_a_reading_fails_another_s_is_used_while_it_is_fresh_enough(
+    script: Script, client: Client, live: LiveView
+) -> None:
+    put(live, age_s=40)
+    script.then(Answer(status=503, delay_s=0.2), Answer(status=503, delay_s=0.2))
+    with ThreadPoolExecutor(1) as threads:
+        reading = threads.submit(client.positions, 30)
+        wait_until(lambda: script.requests, what="the positions are asked for")
+        put(live, age_s=10)
+        assert reading.result().source is Source.STREAM
+
+    with pytest.raises(TransientError):
+        client.positions(5)
 
 
 @pytest.mark.parametrize("status", [200, 400])

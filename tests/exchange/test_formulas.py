@@ -5,7 +5,7 @@ from fractions import Fraction
 from math import floor
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from exchange import formulas
@@ -402,6 +402,22 @@ def test_entry_of_a_cross_position_after_adding_and_after_losing_a_part() -> Non
     assert two_places(formulas.profit(BUY, usd(600), rest, 90000)) == Decimal("-111111.11")
 
 
+@pytest.mark.parametrize(
+    ("quantity", "entry", "closed", "at"),
+    [
+        pytest.param(2, 2, 1, 1, id="a long's whole loss is the size of its rest"),
+        pytest.param(1000, 100000, 500, 40000, id="a long's whole loss is more"),
+        pytest.param(1000, 100000, 999, 99000, id="nearly all of a long, at a small loss"),
+        pytest.param(100000, 100, 99999, 200, id="a short's rest would begin below the lowest price"),
+        pytest.param(1000, 100000, 949, 94901, id="a long's rest would begin above the highest"),
+    ],
+)
+def test_a_loss_that_no_entry_carries_is_told_from_one_that_is_carried(
+    quantity: int, entry: int, closed: int, at: int
+) -> None:
+    assert formulas.entry_after_losing_part(usd(quantity), entry, usd(closed), at) is None
+
+
 def test_profit_and_fee_of_closing_a_part_of_a_cross_position() -> None:
     assert formulas.profit_sats(BUY, usd(400), 100000, 105000) == 19048
     assert formulas.fee(usd(400), 105000, formulas.FIRST_TIER_FEE_RATE) == 380
@@ -416,6 +432,7 @@ def test_largest_cross_position(leverage: int, most: int) -> None:
     assert formulas.largest_cross_position(leverage) == most
 
 
+QUARTER = Decimal("0.25")
 sides = st.sampled_from(Side)
 quantities = st.integers(1, 500_000).map(Usd)
 prices = st.integers(2_000, 2_000_000).map(lambda halves: UsdPerBtc(Decimal(halves) / 2))
@@ -458,6 +475,25 @@ def test_whole_numbers_give_what_the_notes_say_in_fractions(
     )
     found = formulas.price_at_profit(side, quantity, entry, target)
     assert found == (1 / inverse if inverse > 0 else None)
+
+
+@given(side=sides, quantity=st.integers(2, 500_000), entry=prices, at=prices, data=st.data())
+def test_a_carried_loss_is_the_whole_loss(
+    *, side: Side, quantity: int, entry: UsdPerBtc, at: UsdPerBtc, data: st.DataObject
+) -> None:
+    loss = formulas.profit(side, usd(quantity), entry, at)
+    assume(loss < 0)
+    closed = data.draw(st.integers(1, quantity - 1))
+    left = usd(quantity - closed)
+
+    carried = formulas.entry_after_losing_part(usd(quantity), entry, usd(closed), at)
+
+    if carried is None:
+        size_at_its_entry = formulas.notional(left, at) + side.sign * loss
+        assert not left <= size_at_its_entry <= left * Fraction(100_000_000)
+    else:
+        near = [formulas.profit(side, left, carried + by, at) for by in (-QUARTER, QUARTER)]
+        assert min(near) <= loss <= max(near), "but for the rounding to the grid"
 
 
 @given(sides, quantities, prices, prices)

@@ -82,10 +82,10 @@ def test_an_entry_that_cannot_be_read_makes_no_other_account_unknown(
     assert live.read_all([("paper", 7), ("paper", 8)]) == [View(), View(positions=snapshot())]
 
 
-def test_a_balance_from_before_a_change_is_unknown(live: LiveView) -> None:
+def test_a_balance_stays_known_after_a_change_and_the_newest_counts(live: LiveView) -> None:
     live.put_balance(7, BALANCE)
     live.outdate(7, before=NOW + SECOND)
-    assert live.read(None, 7).balance is None
+    assert live.read(None, 7).balance == BALANCE, "what was spent since is in our own record"
 
     newer = replace(BALANCE, at=NOW + SECOND)
     live.put_balance(7, newer)

@@ -229,9 +229,7 @@ def test_a_frozen_stream_is_given_up_in_five_seconds_and_polled_in_seven(
             assert pool.stop()
 
 
-def test_a_refused_key_is_told_and_left_alone_and_disturbs_nobody(
-    venue: Simulator, open_pool: Open, log: Log
-) -> None:
+def test_a_refused_key_is_told_and_disturbs_nobody(venue: Simulator, open_pool: Open, log: Log) -> None:
     wrong = replace(member(venue, 0), credentials=Credentials(key="x", secret="y", passphrase="z"))
     pool = open_pool()
     pool.follow(replace(wrong, read=rest_of(endpoints_of(venue), wrong.credentials).positions))
@@ -377,22 +375,33 @@ def test_accounts_nobody_follows_are_no_concern(open_pool: Open) -> None:
     assert pool.counts().members == 0
 
 
-def test_a_key_that_only_the_stream_refuses_is_told_once(
+def test_a_reading_that_is_refused_once_is_told_and_asked_again(
     venue: Simulator, open_pool: Open, log: Log
 ) -> None:
-    refused = threading.Event()
+    refusals = iter([KeyRefusedError("refused once")])
 
     def reading() -> PositionsSnapshot:
-        assert refused.wait(5)
-        raise KeyRefusedError("refused once more")
+        for refusal in refusals:
+            raise refusal
+        return member(venue, 0).read()
 
+    pool = open_pool()
+    pool.follow(member(venue, 0, read=reading))
+    wait_live(pool, 1)
+    assert log.refusals == {0: "refused once"}
+    assert log.snapshots[0], "it was read after all"
+    assert pool.counts().refused == 0
+
+
+def test_a_key_that_only_the_stream_refuses_is_told_and_read_by_rest(
+    venue: Simulator, open_pool: Open, log: Log
+) -> None:
     wrong = Credentials(key="x", secret="y", passphrase="z")
     pool = open_pool()
-    pool.follow(replace(member(venue, 0, read=reading), credentials=wrong))
+    pool.follow(replace(member(venue, 0), credentials=wrong))
     wait_until(lambda: 0 in log.refusals, what="the refusal by the stream")
-    refused.set()
-    pool.follow(member(venue, 1))
-    wait_live(pool, 1)
+    refused_at = datetime.now(UTC)
+    wait_until(lambda: log.snapshots[0][-1].at > refused_at, what="a reading after it")
     assert "on the stream" in log.refusals[0]
 
 

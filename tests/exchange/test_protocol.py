@@ -36,6 +36,11 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
         ),
         pytest.param([Event.DIAL, Event.LOST, Event.DIAL], State.DIALLING, id="lost, dialled anew"),
         pytest.param([Event.DIAL, Event.CONNECTED, Event.REFUSED], State.REFUSED, id="wrong key"),
+        pytest.param(
+            [Event.DIAL, Event.CONNECTED, Event.REFUSED, Event.DIAL, Event.CONNECTED, Event.ACCEPTED],
+            State.SUBSCRIBING,
+            id="a refused key is tried again",
+        ),
         pytest.param([Event.DIAL, Event.STOP], State.CLOSED, id="stopped"),
     ],
 )
@@ -50,7 +55,6 @@ def test_a_session_goes_by_the_table(events: list[Event], state: State) -> None:
     ("state", "event"),
     [
         pytest.param(State.SUBSCRIBING, Event.CAUGHT_UP, id="not live before what was missed is read"),
-        pytest.param(State.REFUSED, Event.DIAL, id="a refused key is not tried again"),
         pytest.param(State.LIVE, Event.DIAL, id="one connection at a time"),
     ],
 )
@@ -244,6 +248,21 @@ def test_frames_prove_that_the_connection_lives_but_not_for_longer_than_the_sile
     talk.conversation.passed()
     talk.seconds = 79
     with pytest.raises(TransientError, match="silent for 40 s"):
+        talk.conversation.passed()
+
+
+def test_while_nobody_listened_nothing_counts_as_silence_or_as_late() -> None:
+    talk = live_talk()
+    talk.seconds = 30
+    talk.conversation.passed()
+    assert talk.said()["method"] == "ping"
+    talk.seconds = 60  # so long it took to read what was missed
+    talk.conversation.resumed()
+    talk.conversation.passed()
+    talk.seconds = 69.9
+    talk.conversation.passed()
+    talk.seconds = 70
+    with pytest.raises(TransientError, match="no answer within 10 s"):
         talk.conversation.passed()
 
 

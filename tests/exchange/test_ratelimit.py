@@ -1,7 +1,20 @@
 import pytest
 
 from exchange.config import Rate
-from exchange.ratelimit import LocalLimiter, Scope, TokenBucket
+from exchange.ratelimit import (
+    FORGOTTEN_S,
+    NOT_URGENT,
+    ORDINARY,
+    RENEWED_S,
+    LocalLimiter,
+    Scope,
+    TokenBucket,
+    Waiter,
+)
+
+CALM = Waiter(urgency=NOT_URGENT, name="calm")
+FAR, NEAR = Waiter(urgency=0.5, name="far"), Waiter(urgency=-0.01, name="near")
+PATIENT_S = 3.0
 
 
 class Clock:
@@ -23,7 +36,7 @@ def taken_within(bucket: TokenBucket, clock: Clock, seconds: float, *, protectiv
     """Return how many slots one greedy caller takes in that time."""
     ends_at, taken = clock.now + seconds, 0
     while clock.now < ends_at - 1e-9:
-        wait_s = bucket.wait_s(protective=protective)
+        wait_s = bucket.wait_s(CALM if protective else ORDINARY)
         taken += wait_s == 0
         clock.now += wait_s
     return taken
@@ -61,22 +74,70 @@ def test_under_full_ordinary_load_a_protective_call_gets_the_next_slot(clock: Cl
     assert bucket.wait_s() == 0
     clock.now += 0.2
     assert bucket.wait_s() > 0
-    assert bucket.wait_s(protective=True) == 0
+    assert bucket.wait_s(CALM) == 0
 
 
 def test_nobody_passes_while_the_exchange_asks_for_patience(clock: Clock) -> None:
     bucket = TokenBucket(Rate(per_s=5), clock=clock)
     bucket.hold(after_s=7)
     bucket.hold(after_s=3)
-    assert bucket.wait_s(protective=True) == pytest.approx(7)
+    assert bucket.wait_s(CALM) == pytest.approx(7)
     clock.now += 7
-    assert bucket.wait_s(protective=True) == 0
+    assert bucket.wait_s(CALM) == 0
 
 
 def test_owners_and_scopes_are_counted_apart(clock: Clock) -> None:
     rates = {Scope.PUBLIC: Rate(per_s=1), Scope.PRIVATE: Rate(per_s=5)}
     limiter = LocalLimiter(rates, clock=clock)
     limiter.hold(Scope.PRIVATE, "a", after_s=9)
-    assert limiter.wait_s(Scope.PRIVATE, "a", protective=True) == pytest.approx(9)
-    assert limiter.wait_s(Scope.PRIVATE, "b", protective=False) == 0
-    assert limiter.wait_s(Scope.PUBLIC, "a", protective=False) == 0
+    assert limiter.wait_s(Scope.PRIVATE, "a", CALM) == pytest.approx(9)
+    assert limiter.wait_s(Scope.PRIVATE, "b") == 0
+    assert limiter.wait_s(Scope.PUBLIC, "a") == 0
+
+
+@pytest.fixture
+def busy(clock: Clock) -> TokenBucket:
+    """A bucket whose next slot is free in 0.2 s."""
+    bucket = TokenBucket(Rate(per_s=5), clock=clock)
+    assert bucket.wait_s() == 0
+    return bucket
+
+
+def asked(bucket: TokenBucket, *waiters: Waiter) -> list[float]:
+    return [round(bucket.wait_s(waiter, within_s=PATIENT_S), 6) for waiter in waiters]
+
+
+def test_of_those_who_wait_the_most_urgent_gets_the_next_slot(busy: TokenBucket, clock: Clock) -> None:
+    assert asked(busy, CALM, FAR, NEAR) == [0.2, 0.2, 0.2]
+    assert asked(busy, CALM, FAR, NEAR, ORDINARY) == [0.6, 0.4, 0.2, 0.8]
+    clock.now += 0.2
+    assert asked(busy, ORDINARY, CALM, FAR, NEAR) == [0.6, 0.4, 0.2, 0]
+    clock.now += 0.2
+    assert asked(busy, CALM, FAR) == [0.2, 0]
+
+
+def test_of_two_as_urgent_the_first_goes_first(busy: TokenBucket, clock: Clock) -> None:
+    second = Waiter(urgency=FAR.urgency, name="second")
+    asked(busy, FAR)
+    clock.now += 0.1
+    assert asked(busy, second, FAR) == [0.3, 0.1]
+    clock.now += 0.1
+    assert asked(busy, second, FAR) == [0.2, 0]
+
+
+def test_whoever_asks_no_more_stands_in_nobody_s_way_after_a_second(
+    busy: TokenBucket, clock: Clock
+) -> None:
+    asked(busy, NEAR, FAR)
+    for _ in range(2):
+        clock.now += RENEWED_S
+        assert asked(busy, FAR) == [0.2], "the nearer one may only be late"
+    clock.now += FORGOTTEN_S - 2 * RENEWED_S
+    assert asked(busy, FAR) == [0]
+
+
+def test_whoever_gives_up_stands_in_nobody_s_way_at_once(busy: TokenBucket, clock: Clock) -> None:
+    asked(busy, NEAR, FAR)
+    assert busy.wait_s(NEAR, within_s=0.1) == pytest.approx(0.2), "longer than it may wait"
+    clock.now += 0.2
+    assert asked(busy, FAR) == [0]

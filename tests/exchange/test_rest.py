@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from urllib.parse import urlsplit
 
 import pytest
@@ -25,7 +26,7 @@ from exchange.market import Source
 from exchange.money import Sats, Usd, UsdPerBtc
 from exchange.paging import Span
 from exchange.position import PositionId
-from exchange.ratelimit import Scope
+from exchange.ratelimit import FORGOTTEN_S, NOT_URGENT, RENEWED_S, Scope
 from exchange.rest import RestClient
 from exchange.trade import NewTrade
 from tests.exchange import documents
@@ -117,7 +118,7 @@ ENGINE_DOWN = failure(503, "SERVICE_UNAVAILABLE", "Trading engine is temporarily
         pytest.param(failure(404), RejectedError, RejectedError, id="404: no such thing"),
         pytest.param(failure(422), RejectedError, RejectedError, id="422: not valid"),
         pytest.param(failure(401), KeyRefusedError, KeyRefusedError, id="401: the key"),
-        pytest.param(failure(403), KeyRefusedError, KeyRefusedError, id="403: its scope"),
+        pytest.param(failure(403), RejectedError, KeyRefusedError, id="403: not allowed"),
         pytest.param(
             Answer(status=301, headers={"Location": "http://127.0.0.1:1/"}),
             OperatorNeededError, OperatorNeededError, id="301: another address, never followed",
@@ -433,27 +434,50 @@ def test_a_request_without_a_slot_in_time_is_given_back_unsent(script: Script) -
         sleep=waits.append,
     )
     with pytest.raises(TransientError, match="was not sent: the rate limit is used up") as caught:
-        client.add_margin(TRADE, Sats(1))
+        client.cash_in(TRADE, Sats(1))
     assert caught.value.after_s == 2
     assert waits == [2, 2]
     assert script.requests == []
 
 
+def test_a_protective_write_that_waits_asks_again_before_it_is_forgotten(script: Script) -> None:
+    limiter, waits = Unlimited(), list[float]()
+    limiter.wait = 2.0
+    client = RestClient(
+        script.endpoints,
+        CREDENTIALS,
+        timeouts=Timeouts(turn_s=5),
+        limiter=limiter,
+        clock=lambda: sum(waits),
+        sleep=waits.append,
+    )
+    with pytest.raises(TransientError, match="was not sent: the rate limit is used up"):
+        client.add_margin(TRADE, Sats(1))
+    assert set(waits) == {RENEWED_S}
+    assert RENEWED_S < FORGOTTEN_S
+
+
 @pytest.mark.parametrize(
-    ("call", "protective"),
+    ("call", "urgency"),
     [
-        pytest.param(lambda c: c.add_margin(TRADE, Sats(1)), True, id="cuts risk"),
-        pytest.param(lambda c: c.cash_in(TRADE, Sats(1)), False, id="raises it"),
-        pytest.param(lambda c: c.set_stoploss(TRADE, None), False, id="takes protection away"),
+        pytest.param(lambda c: c.add_margin(TRADE, Sats(1)), NOT_URGENT, id="cuts risk"),
+        pytest.param(
+            lambda c: c.add_margin(TRADE, Sats(1), urgency=Fraction(1, 50)), 0.02, id="adds, urgent"
+        ),
+        pytest.param(
+            lambda c: c.set_stoploss(TRADE, UsdPerBtc(Decimal(9)), urgency=0), 0.0, id="sets a stop"
+        ),
+        pytest.param(lambda c: c.cash_in(TRADE, Sats(1)), None, id="raises it"),
+        pytest.param(lambda c: c.set_stoploss(TRADE, None), None, id="takes protection away"),
     ],
 )
-def test_only_writes_that_cut_risk_may_use_the_reserve(
-    script: Script, call: Callable[[RestClient], object], *, protective: bool
+def test_only_writes_that_cut_risk_may_use_the_reserve_each_as_urgent_as_it_is(
+    script: Script, call: Callable[[RestClient], object], urgency: float | None
 ) -> None:
     limiter = Unlimited()
     script.then(answer(documents.running_trade()))
     call(RestClient(script.endpoints, CREDENTIALS, limiter=limiter))
-    assert limiter.asked == [(Scope.PRIVATE, protective)]
+    assert limiter.asked == [(Scope.PRIVATE, urgency)]
 
 
 def test_the_patience_asked_for_holds_for_all_with_the_same_limits(script: Script) -> None:

@@ -3,6 +3,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -12,10 +13,13 @@ from exchange.errors import OperatorNeededError, UnknownOutcomeError
 from exchange.formulas import Side
 from exchange.money import Sats, Usd, UsdPerBtc
 from exchange.paging import Span
+from exchange.ratelimit import Scope
+from exchange.rest import RestClient
 from exchange.rest_cross import CrossRest
 from tests.exchange import documents
 from tests.exchange.scripted import Answer, Script, scripted_exchange
-from tests.exchange.test_rest import client_of
+from tests.exchange.test_rest import CREDENTIALS, client_of
+from tests.exchange.unlimited import Unlimited
 
 ORDER = CrossOrderId(documents.cross_order()["id"])
 SELL = NewCrossOrder(side=Side.SELL, quantity=Usd(10), client_id="bot-1")
@@ -171,3 +175,24 @@ def test_what_is_out_of_range_is_not_sent(
     with pytest.raises(ValueError, match="must be"):
         call(cross)
     assert script.requests == []
+
+
+@pytest.mark.parametrize(
+    ("call", "document"),
+    [
+        pytest.param(lambda c, far: c.deposit(Sats(5), urgency=far), POSITION, id="deposit"),
+        pytest.param(lambda c, far: c.close_position(urgency=far), FILLED, id="close"),
+        pytest.param(lambda c, far: c.order(SELL, protective=True, urgency=far), FILLED, id="reduce"),
+        pytest.param(lambda c, far: c.position(urgency=far), POSITION, id="what a reduction reads"),
+    ],
+)
+def test_what_protects_the_cross_position_is_as_urgent_as_it_is_near_to_liquidation(
+    script: Script, call: Callable[[CrossRest, Fraction], object], document: object
+) -> None:
+    limiter = Unlimited()
+    script.then(answer(document))
+    rest = RestClient(script.endpoints, CREDENTIALS, limiter=limiter)
+    rest.measure_clock()
+    limiter.asked.clear()
+    call(rest.cross, Fraction(1, 50))
+    assert limiter.asked == [(Scope.PRIVATE, 0.02)]

@@ -36,9 +36,12 @@ class Told:
     def __init__(self) -> None:
         self.events: list[StreamEvent] = []
         self.states: list[tuple[State, str]] = []
+        self.at_s: list[float] = []
+        """When, for each state."""
 
     def on_state(self, state: State, why: str) -> None:
         self.states.append((state, why))
+        self.at_s.append(time.monotonic())
 
     def of(self, kind: type[StreamEvent]) -> list[StreamEvent]:
         return [event for event in self.events if isinstance(event, kind)]
@@ -159,28 +162,41 @@ def test_a_session_that_was_cut_comes_back_on_a_fresh_connection(
 
 
 @pytest.mark.parametrize("part", ["secret", "passphrase", "key"])
-def test_a_refused_key_ends_the_session_and_is_not_tried_again(
+def test_a_refused_key_is_told_without_a_secret_and_tried_again(
     venue: Simulator, start: Start, told: Told, part: str
 ) -> None:
     right = venue.accounts[0].credentials
     parts = {"key": right.key, "secret": right.secret, "passphrase": right.passphrase}
     session = start(Credentials(**(parts | {part: "wrong"})))
-    wait_until(lambda: session.state is State.REFUSED, what="the key is refused")
+    wait_until(lambda: session.connections >= 2, what="it is tried again")
     assert session.stop()
-    assert session.connections == 1
-    state, why = told.states[-1]
-    assert state is State.REFUSED
+    why = next(why for state, why in told.states if state is State.REFUSED)
     assert "LN Markets refused the key" in why
     assert right.secret not in why
     assert right.passphrase not in why
 
 
-def test_a_key_found_wrong_while_catching_up_ends_the_session_too(start: Start) -> None:
-    def catch_up() -> None:
-        raise OperatorNeededError("revoked")
+def test_a_key_that_is_refused_once_while_catching_up_is_live_soon_after(
+    start: Start, told: Told
+) -> None:
+    refusals = iter([OperatorNeededError("revoked, or so it seemed")])
 
-    session = start(catch_up=catch_up)
-    wait_until(lambda: session.state is State.REFUSED, what="the session gives up")
+    def catch_up() -> None:
+        for refusal in refusals:
+            raise refusal
+
+    live(start(catch_up=catch_up))
+    assert (State.REFUSED, "revoked, or so it seemed") in told.states
+
+
+def test_a_key_that_is_refused_for_long_is_tried_more_and_more_rarely(
+    venue: Simulator, start: Start, told: Told
+) -> None:
+    session = start(replace(venue.accounts[0].credentials, passphrase="wrong"))
+    wait_until(lambda: session.connections >= 7, what="it is tried again and again")
+    both = zip(told.states, told.at_s, strict=False)
+    refused_s = [at_s for (state, _), at_s in both if state is State.REFUSED]
+    assert refused_s[5] - refused_s[4] >= 0.08, "longer than after a connection that was lost"
 
 
 def test_signs_of_life_come_in(start: Start, told: Told) -> None:

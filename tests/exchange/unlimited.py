@@ -1,18 +1,25 @@
 """A limiter that lets all pass and remembers what it was told, for tests about other things."""
 
-from exchange.ratelimit import Scope
+from exchange.ratelimit import ORDINARY, Scope, Waiter
 
 
 class Unlimited:
     def __init__(self) -> None:
         self.wait = 0.0
         """What everyone is told to wait."""
-        self.asked: list[tuple[Scope, bool]] = []
+        self.asked: list[tuple[Scope, float | None]] = []
         self.held: list[tuple[Scope, float]] = []
 
-    def wait_s(self, scope: Scope, owner: str, *, protective: bool) -> float:
+    def wait_s(
+        self,
+        scope: Scope,
+        owner: str,
+        waiter: Waiter = ORDINARY,
+        *,
+        within_s: float = 0.0,  # noqa: ARG002
+    ) -> float:
         assert owner
-        self.asked.append((scope, protective))
+        self.asked.append((scope, waiter.urgency))
         return self.wait
 
     def hold(self, scope: Scope, owner: str, *, after_s: float) -> None:

@@ -30,6 +30,7 @@ def guard(
 ) -> MarginGuard:
     """Act when half of the margin is lost."""
     made = MarginGuard(
+        enabled=True,
         account=story.account,
         name="guard",
         shadow=shadow,
@@ -124,7 +125,7 @@ def test_a_trade_is_not_reduced_where_its_owner_did_not_accept_the_cost(story: S
 def exits(story: Story, **fields: Any) -> TakeProfitStopLoss:
     """Act at 20 % of the margin: 102,040.8 or 98,039.2 for an isolated trade."""
     usual = {"name": "exits", "trigger_pnl_percentage": Decimal(20), "on_exchange": False}
-    made = TakeProfitStopLoss(account=story.account, **(usual | fields))
+    made = TakeProfitStopLoss(enabled=True, account=story.account, **(usual | fields))
     made.full_clean()
     made.save()
     return made
@@ -204,7 +205,7 @@ def test_take_profit_and_stop_loss_do_what_they_say(
 def entry(story: Story, **fields: Any) -> AutoEntry:
     """Buy 100 USD at 10x, once, at 95,000 or below."""
     usual = {"name": "entry", "side": "buy", "quantity": 100, "trigger_price": Decimal(95_000)}
-    made = AutoEntry(account=story.account, **(usual | fields))
+    made = AutoEntry(enabled=True, account=story.account, **(usual | fields))
     made.full_clean()
     made.save()
     return made
@@ -251,7 +252,8 @@ def test_an_entry_opens_once_and_disarms(
     (answer,) = story.worker.sweep(tasks.sweep_entries)
     again = story.worker.sweep(tasks.sweep_entries)
 
-    assert (answer["status"], answer["side"], answer["market"]) == ("completed", "buy", "btcusd")
+    done = "placed" if mine.trigger_type == "limit" else "completed"
+    assert (answer["status"], answer["side"], answer["market"]) == (done, "buy", "btcusd")
     assert again == []
     assert story.effects() == [effect]
     mine.refresh_from_db()

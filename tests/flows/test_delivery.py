@@ -28,6 +28,7 @@ pytestmark = pytest.mark.timeout(120)
 def guard(story: Story, position: Position, *, does: str = "add_fixed") -> MarginGuard:
     """Act on one position when half of its margin is lost."""
     made = MarginGuard.objects.create(
+        enabled=True,
         account=story.account,
         name=f"guard {MarginGuard.objects.count()}",
         only_positions=[position.id],

@@ -47,7 +47,7 @@ def guarded(paper: Paper, settings: Settings, redis_url: str) -> Position:  # no
     opened = client_for(account).open_trade(
         NewTrade(side=Side.BUY, leverage=Decimal(10), quantity=Usd(1000))
     )
-    MarginGuard.objects.create(account=account, name="guard").steps.create(
+    MarginGuard.objects.create(enabled=True, account=account, name="guard").steps.create(
         threshold_percent=50, does=GuardStep.Does.ADD_TO_REACH, target_percent=30
     )
     assert isinstance(opened, Position)

@@ -53,7 +53,7 @@ def position(paper: Paper, settings: Settings, redis_url: str) -> Position:  # n
 
 @pytest.fixture
 def guard(position: Position) -> MarginGuard:  # noqa: ARG001 - of the same account
-    made = MarginGuard.objects.create(account=Account.objects.get(), name="guard")
+    made = MarginGuard.objects.create(enabled=True, account=Account.objects.get(), name="guard")
     made.steps.create(threshold_percent=50, does=GuardStep.Does.ADD_FIXED, amount_sats=20_000)
     return made
 
@@ -83,7 +83,7 @@ def test_while_a_mail_server_hangs_the_next_guard_fires(
     paper: Paper, position: Position, guard: MarginGuard
 ) -> None:
     paper.set_price(95_000)
-    second = MarginGuard.objects.create(account=guard.account, name="second")
+    second = MarginGuard.objects.create(enabled=True, account=guard.account, name="second")
     second.steps.create(threshold_percent=40, does=GuardStep.Does.ADD_FIXED, amount_sats=10_000)
     with (
         silent_server() as url,

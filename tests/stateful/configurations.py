@@ -30,7 +30,7 @@ class Configured:
             field: _near(market, value) if isinstance(value, float) else value
             for field, value in self.fields.items()
         }
-        automation = self.kind(account=account, name=name, cooldown_s=REST_S, **fields)
+        automation = self.kind(enabled=True, account=account, name=name, cooldown_s=REST_S, **fields)
         automation.full_clean()
         automation.save()
         if isinstance(automation, MarginGuard):

@@ -42,7 +42,6 @@ class Person:
     rest: Rest
     changed_at: datetime
     """When anything last changed on the account at the exchange, by whomever."""
-    key_was_refused: bool = False
     touched: dict[tuple[str, str], datetime] = field(default_factory=dict)
     """When the owner last set the exit of a trade, by the trade and the exit's name."""
 

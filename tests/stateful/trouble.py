@@ -42,10 +42,6 @@ class Trouble:
         """Whether it is about reads: then nothing may be known beforehand."""
         return self.shut or self.on == "read" or self.selectors.get("method") == "GET"
 
-    @property
-    def refuses_the_key(self) -> bool:
-        return self.selectors.get("status") == 401
-
     def ambush(self, stage: Stage, person: Person, position_id: PositionId | None) -> Ambush | None:
         by_hand = self.on == "read"
         if self.on is None or (by_hand and position_id is None):
@@ -70,8 +66,6 @@ class Trouble:
                 stage.witness.open()
             if self.selectors.get("status") == 429:
                 redis_client().flushdb()  # nobody waits for the limit to pass
-            if self.refuses_the_key:
-                person.key_was_refused = True
 
 
 def _happens(

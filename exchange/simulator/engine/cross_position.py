@@ -121,13 +121,14 @@ def _enlarged(position: CrossPosition, side: Side, quantity: Usd, price: UsdPerB
 
 
 def _reduced(position: CrossPosition, closed: Usd, price: UsdPerBtc) -> CrossPosition:
-    """Close a part: a gain goes to the margin, a loss is carried by the rest (6.12)."""
+    """Close a part: a gain goes to the margin, a loss is carried by the rest if it can be (6.12)."""
     assert position.entry is not None
     left = position.quantity - position.side.sign * closed
     gain = formulas.profit_sats(position.side, closed, position.entry, price)
     if left and gain < 0:
         entry = formulas.entry_after_losing_part(position.size, position.entry, closed, price)
-        return replace(position, quantity=left, entry=entry)
+        if entry is not None:
+            return replace(position, quantity=left, entry=entry)
     return replace(
         position,
         quantity=left,

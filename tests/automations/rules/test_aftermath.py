@@ -199,6 +199,18 @@ def test_reducing_the_cross_position(price: int, entry: int, profit: int, fee: i
     assert left(ordered, None, price, crossed()) == after, "an opposite order does the same"
 
 
+def test_a_loss_that_no_entry_can_carry_leaves_the_cross_margin() -> None:
+    """10 USD are 11,111 sats at 90,000, which the whole loss of 111,111 is more than."""
+    held = crossed().running()
+
+    after = left(ReducePosition(position_id=P1, why="", quantity=Usd(990)), held, 90_000)
+
+    assert after.position is not None
+    assert (after.position.quantity, after.position.entry) == (10, Decimal(100_000))
+    assert (after.profit, after.fees) == (-110_000, 1_100)
+    assert after.position.margin + after.position.maintenance_margin == 500_000 - 110_000 - 1_100
+
+
 def test_closing_the_cross_position_leaves_none() -> None:
     after = left(ClosePosition(position_id=P1, why=""), crossed().running(), 105_000)
 

@@ -1,6 +1,7 @@
 """When a trade is opened, and what is asked of the exchange."""
 
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from automations.rules.actions import Hold, OpenPosition
-from automations.rules.auto_entry import EntryConfig, Order
+from automations.rules.auto_entry import EntryConfig, Missed, Order
 from automations.triggers import Direction
 from exchange.cross import NewCrossOrder
 from exchange.formulas import Side
@@ -122,6 +123,35 @@ def test_on_the_cross_position_it_orders() -> None:
 def test_refuses_what_could_never_be_opened(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"must|need|neither|buys 0"):
         entry(**changes)
+
+
+@pytest.mark.parametrize(
+    ("side", "breakout", "at", "misses"),
+    [
+        pytest.param(Side.BUY, False, 95_000, False, id="a buy at its trigger"),
+        pytest.param(Side.BUY, False, 94_525, False, id="0.5 % below it"),
+        pytest.param(Side.BUY, False, "94524.5", True, id="a tick further"),
+        pytest.param(Side.BUY, False, 190_000, False, id="not reached, however far"),
+        pytest.param(Side.SELL, False, 95_475, False, id="a sale 0.5 % above"),
+        pytest.param(Side.SELL, False, "95475.5", True, id="a tick further up"),
+        pytest.param(Side.BUY, True, "95475.5", True, id="a breakout that ran away upwards"),
+        pytest.param(Side.SELL, True, "94524.5", True, id="a breakout that ran away downwards"),
+    ],
+)
+def test_a_market_that_ran_away_beyond_the_trigger_is_missed(
+    side: Side, breakout: bool, at: str | int, misses: bool
+) -> None:
+    config = entry(side=side, breakout=breakout, trigger=price(95_000), slippage=Fraction(1, 200))
+
+    assert isinstance(config.decide(price(at)), Missed) is misses
+
+
+def test_without_a_trigger_or_with_a_limit_nothing_is_missed() -> None:
+    at_once = entry(slippage=Fraction(1, 200))
+    resting = entry(slippage=Fraction(1, 200), trigger=price(95_000), order=Order.LIMIT)
+
+    assert isinstance(at_once.decide(price(1000)), OpenPosition)
+    assert isinstance(resting.decide(price(1000)), OpenPosition)
 
 
 @given(at=prices, trigger=prices, side=st.sampled_from(Side), breakout=st.booleans())

@@ -1,25 +1,34 @@
 """What is opened anew after a trade was closed to make it smaller: valid, and affordable."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from automations.rules.actions import OpenPosition, ReducePosition
-from automations.rules.reopening import pays_for_itself, rest_of
+from automations.rules.reopening import gave_back, gives_back, pays_for_itself, rest_of
 from exchange import formulas
 from exchange.formulas import Side
-from exchange.money import Usd, UsdPerBtc, nearest_tick
+from exchange.money import Sats, Usd, UsdPerBtc, nearest_tick
 from exchange.position import Position, PositionId
-from exchange.trade import NewTrade
+from exchange.trade import ClosedTrade, NewTrade
 from tests.automations.positions import positions, running
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def back(position: Position, price: UsdPerBtc) -> Sats:
+    return gives_back(position, price, formulas.FIRST_TIER_FEE_RATE)
 
 
 def rest(position: Position, closed: int, price: Decimal | int | str) -> tuple[NewTrade, str]:
     action = ReducePosition(position_id=PositionId("p1"), quantity=Usd(closed), why="test")
-    made = rest_of(position, action, UsdPerBtc(Decimal(price)), client_id="hub-1")
+    at = UsdPerBtc(Decimal(price))
+    made = rest_of(position, action, at, came_back=back(position, at), client_id="hub-1")
     assert isinstance(made.order, NewTrade)
     return made.order, made.why
 
@@ -27,17 +36,17 @@ def rest(position: Position, closed: int, price: Decimal | int | str) -> tuple[N
 @pytest.mark.parametrize(
     ("position", "price", "leverage"),
     [
-        pytest.param(running(), 100_000, "10", id="at the entry: its own"),
-        pytest.param(running(), 105_000, "10", id="in profit: its own"),
-        pytest.param(running(leverage=Decimal("7.6919")), 100_000, "7.69", id="in hundredths"),
-        pytest.param(running(leverage=2), 95_000, "2", id="margin enough for its own"),
-        # 47,416 come back, 1,290 of them are put aside for fees: 63,158 over the rest is 13.692x.
-        pytest.param(running(), 95_000, "13.70", id="in loss: what came back must do"),
+        # 100,100 come back, 1,300 of them are put aside for fees: 600,601 over the rest is 6.079x.
+        pytest.param(running(), 100_000, "6.08", id="at the entry"),
+        pytest.param(running(), 105_000, "3.91", id="in profit"),
+        # 47,416 come back, 1,311 of them are put aside for fees: 632,212 over the rest is 13.713x.
+        pytest.param(running(), 95_000, "13.72", id="in loss"),
+        pytest.param(running(leverage=1), 95_000, "1", id="never less than 1x"),
         pytest.param(running(leverage=100), 99_100, "100", id="never more than 100x"),
         pytest.param(running(), 90_910, "100", id="in ruin: nothing came back"),
     ],
 )
-def test_the_rest_keeps_its_leverage_where_the_close_gives_enough_back(
+def test_the_rest_keeps_the_margin_that_came_back(
     position: Position, price: int, leverage: str
 ) -> None:
     order, why = rest(position, 400, price)
@@ -93,12 +102,56 @@ def test_the_rest_is_valid_and_costs_no_more_than_comes_back(
     order, _ = rest(position, closed, price)
 
     assert 1 <= order.leverage <= 100
-    fee = formulas.fee(position.quantity, price, formulas.FIRST_TIER_FEE_RATE)
-    profit = formulas.profit_sats(position.side, position.quantity, position.entry, price)
-    back = position.margin + position.maintenance_margin + profit - fee
-    affordable = pays_for_itself(position, OpenPosition(order=order, why=""), price)
-    assert affordable is (order.cost_at(price) <= back)
+    affordable = pays_for_itself(OpenPosition(order=order, why=""), price, back(position, price))
+    assert affordable is (order.cost_at(price) <= back(position, price))
     assert affordable or order.leverage == 100
+
+
+@given(positions(), st.data())
+def test_the_rest_is_paid_for_by_what_came_back_where_the_market_falls_a_little_meanwhile(
+    position: Position, data: st.DataObject
+) -> None:
+    closed = data.draw(st.integers(1, position.quantity - 1))
+    order, _ = rest(position, closed, position.entry)
+    assume(order.leverage < 100)
+
+    fallen = nearest_tick(Fraction(position.entry) * Fraction(9991, 10_000))
+
+    assert order.cost_at(fallen) <= back(position, position.entry)
+
+
+@given(positions(), st.data())
+def test_what_came_back_is_in_the_rest_but_for_what_the_market_may_take_meanwhile(
+    position: Position, data: st.DataObject
+) -> None:
+    """A hundredth of leverage is less than 1 % of the margin, from 1x on."""
+    closed = data.draw(st.integers(1, position.quantity - 1))
+    order, _ = rest(position, closed, position.entry)
+    assume(1 < order.leverage < 100)
+
+    assert order.cost_at(position.entry) >= Fraction(98, 100) * back(position, position.entry) - 2
+
+
+def test_what_came_back_is_what_the_exchange_says() -> None:
+    """The trade of 6.5, Ex 2, closed at half a dollar less, and at a lower fee."""
+    position = running()
+    ended = ClosedTrade(
+        id=position.id,
+        side=position.side,
+        quantity=position.quantity,
+        margin=position.margin,
+        entry=position.entry,
+        exit=UsdPerBtc(Decimal("94999.5")),
+        profit=Sats(-52_637),
+        opening_fee=Sats(1000),
+        closing_fee=Sats(842),
+        funding_fees=Sats(0),
+        created_at=NOON,
+        closed_at=NOON,
+        client_id=None,
+    )
+
+    assert gave_back(position, ended) == 100_000 + 1_100 - 52_637 - 842
 
 
 def test_a_short_is_reopened_as_a_short() -> None:
@@ -113,4 +166,5 @@ def test_a_rest_that_too_little_came_back_for_is_told() -> None:
     order, why = rest(position, 1, 1123)
 
     assert order.leverage == 100
-    assert not pays_for_itself(position, OpenPosition(order=order, why=why), UsdPerBtc(Decimal(1123)))
+    at = UsdPerBtc(Decimal(1123))
+    assert not pays_for_itself(OpenPosition(order=order, why=why), at, back(position, at))

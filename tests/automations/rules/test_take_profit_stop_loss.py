@@ -10,12 +10,15 @@ from hypothesis import strategies as st
 
 from automations.rules.actions import (
     ClosePosition,
+    Disarm,
     Hold,
     SetStopLoss,
     SetTakeProfit,
     SetTrailingStop,
+    asks_for_a_look,
 )
 from automations.rules.memory import Memory
+from automations.rules.owners_hand import changed_by_hand
 from automations.rules.take_profit_stop_loss import (
     AtPrice,
     Base,
@@ -30,7 +33,7 @@ from automations.rules.take_profit_stop_loss import (
 )
 from automations.triggers import Direction, Level
 from exchange.formulas import Side
-from exchange.money import TICK, UsdPerBtc
+from exchange.money import TICK, Sats, UsdPerBtc
 from exchange.position import Position, PositionId, Regime
 from tests.automations.positions import positions, prices, running
 
@@ -284,9 +287,69 @@ def test_the_owners_hand_wins(memory: Memory, says: str) -> None:
 
     decision = config.decide(running(), price(100_000), memory)
 
-    assert isinstance(decision, Hold)
+    assert isinstance(decision, Disarm)
     assert says in decision.reason
+    assert config.levels(running(), memory)[0].price > 1_000_000, "until that is written down"
+
+
+def test_where_it_is_disarmed_nothing_is_done_at_any_price() -> None:
+    config, memory = (
+        closing(Does.CLOSE_SL, "0.5", on_exchange=True),
+        Memory(disarmed="the stop is gone"),
+    )
+
+    for at in (120_000, 100_000, 91_000):
+        decision = config.decide(running(), price(at), memory)
+        assert isinstance(decision, Hold)
+        assert "the stop is gone" in decision.reason
+        assert not asks_for_a_look(decision)
     assert config.levels(running(), memory) == ()
+
+
+@pytest.mark.parametrize(
+    ("position", "memory", "by_hand"),
+    [
+        param(
+            running(cashed_in=Sats(40_000)), Memory(stoploss=price(95_000), cashed_in=Sats(0)), False,
+            id="a stop dropped at a cash-in",
+        ),
+        param(
+            running(cashed_in=Sats(40_000)), Memory(trailing=Decimal("0.02"), cashed_in=Sats(0)), False,
+            id="a trailing stop dropped at a cash-in",
+        ),
+        param(
+            running(cashed_in=Sats(40_000)),
+            Memory(stoploss=price(95_000), cashed_in=Sats(40_000)), True,
+            id="nothing was cashed in since",
+        ),
+        param(
+            running(cashed_in=Sats(40_000)), Memory(stoploss=price(95_000)), True,
+            id="what was cashed in before is not known",
+        ),
+        param(
+            running(cashed_in=Sats(40_000), stoploss=price(96_000)),
+            Memory(stoploss=price(95_000), cashed_in=Sats(0)), True,
+            id="a stop that was moved, and a cash-in",
+        ),
+        param(
+            running(cashed_in=Sats(40_000)),
+            Memory(takeprofit=price(105_000), cashed_in=Sats(0)), True,
+            id="no cash-in drops a take profit",
+        ),
+        param(
+            running(stoploss=price(95_000)), Memory(stoploss=price(95_000)), False, id="as it was set"
+        ),
+        param(
+            running(stoploss=price(97_000), trailing=Decimal("0.02")),
+            Memory(trailing=Decimal("0.02")), False,
+            id="a trailing stop that trailed",
+        ),
+    ],
+)  # fmt: skip
+def test_an_exit_is_changed_by_hand_only_if_it_truly_was(
+    position: Position, memory: Memory, by_hand: bool
+) -> None:
+    assert (changed_by_hand(position, memory) is not None) is by_hand
 
 
 def test_a_profit_that_no_price_brings_is_left_with_nobody() -> None:

@@ -223,6 +223,32 @@ def test_a_long_and_a_short_of_one_size_cost_their_fees_only(quantity: Usd, pric
     assert account.wallet.balance - (START - fees) in {0, 1}, "two roundings half up"
 
 
+@given(side=sides, quantity=st.integers(2, 5000).map(Usd), price=prices, data=st.data())
+def test_reducing_the_cross_position_costs_its_fee_only_whoever_bears_the_loss(
+    *, side: Side, quantity: Usd, price: UsdPerBtc, data: st.DataObject
+) -> None:
+    venue, account = new_venue()
+    venue.market.half_spread = Decimal(0)
+    account.cross.deposit(START, 0)
+    account.cross.order(cross_order(side, quantity), 0)
+    venue.move(price, 1)
+    before = account.cross.position
+
+    closed = Usd(data.draw(st.integers(1, quantity - 1)))
+    order = account.cross.order(cross_order(side.opposite, closed), 2)
+
+    after = account.cross.position
+    assert after.entry is not None
+    quarter = Decimal("0.25")
+    near = formulas.profit(side, after.size, after.entry - quarter, after.entry + quarter)
+    worth = before.margin + before.profit_sats(price) - order.trading_fee
+    assert abs(after.margin + after.profit_sats(price) - worth) <= abs(near) + 2
+
+
+def cross_order(side: Side, quantity: Usd) -> NewCrossOrder:
+    return NewCrossOrder(side=side, quantity=quantity, price=None, client_id=None)
+
+
 @given(sides, quantities, prices, amounts)
 def test_cashing_in_before_a_close_changes_the_result_by_one_rounding_to_the_grid(
     side: Side, quantity: Usd, price: UsdPerBtc, amount: Sats

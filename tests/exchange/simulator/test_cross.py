@@ -98,6 +98,17 @@ def test_reducing_in_loss_is_carried_by_the_rest(venue: Simulator, rest: Rest) -
     assert position(rest, *names) == [600, 108_000, before - 444, 0, -111_111]
 
 
+def test_a_loss_that_no_entry_can_carry_is_taken_from_the_margin(venue: Simulator, rest: Rest) -> None:
+    """10 USD are 11,111 sats at 90,000, which the whole loss of 111,111 is more than."""
+    funded(rest)
+    market(rest, "buy", 1000)
+    before = position(rest, "margin")[0]
+    venue.set_price(90000)
+    fee = market(rest, "sell", 990).body["tradingFee"]
+    names = ("quantity", "entryPrice", "margin", "totalPl", "deltaPl")
+    assert position(rest, *names) == [10, 100_000, before - 110_000 - fee, -110_000, -1_111]
+
+
 def test_a_larger_opposite_order_flips_the_position(rest: Rest) -> None:
     funded(rest)
     market(rest, "buy", 2)

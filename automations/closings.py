@@ -1,0 +1,265 @@
+"""Closings: what ended the positions that run no more, by what the exchange shows; an entry each."""
+
+import logging
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final
+
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.crypto import SealBrokenError
+from accounts.gateway import client_for, server_clock
+from accounts.models import Account
+from automations import journal, post_mortem, protection
+from automations.models import Execution, KnownPosition
+from automations.reading import closing, closing_on_cross, plain
+from exchange.client import Client
+from exchange.config import Network
+from exchange.cross import CrossOrder, CrossOrderType
+from exchange.errors import ExchangeError
+from exchange.formulas import Side
+from exchange.money import Sats
+from exchange.paging import Span
+from exchange.position import Regime
+from exchange.trade import ClosedTrade
+
+logger = logging.getLogger(__name__)
+
+_BACK: Final = timedelta(minutes=1)
+_GIVES_UP: Final = timedelta(days=1)
+_FIRST_WAIT: Final = timedelta(seconds=5)
+_CLOSES: Final = (Execution.Does.CLOSE_POSITION, Execution.Does.REDUCE_POSITION)
+_SETS_A_STOP: Final = (Execution.Does.SET_STOPLOSS, Execution.Does.SET_TRAILING)
+_OURS: Final = "ours"
+"""An execution of ours closed it, and tells of that itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _End:
+    """How a position ended: the journal's event, or `_OURS`."""
+
+    event: str
+    message: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
+    details: tuple[str, ...] = ()
+
+
+def explain(account_ids: Collection[int] | None = None) -> int:
+    """Explain what is due, of these accounts or of all; return for how many positions that succeeded.
+
+    An account that cannot be read is logged and left to the next time; it holds up no other.
+    """
+    due = KnownPosition.objects.due(timezone.now()).select_related("account")
+    if account_ids is not None:
+        due = due.filter(account__in=account_ids)
+    of_accounts: dict[Account, list[KnownPosition]] = {}
+    for row in due:
+        of_accounts.setdefault(row.account, []).append(row)
+    return sum(_explain(account, rows) for account, rows in of_accounts.items())
+
+
+def _explain(account: Account, rows: list[KnownPosition]) -> int:
+    _look_again(rows)
+    isolated = [row for row in rows if row.regime == Regime.ISOLATED]
+    cross = [row for row in rows if row.regime == Regime.CROSS]
+    explained = 0
+    try:
+        client = client_for(account)
+        for row, end in [*_ends(isolated, client), *_ends_on_cross(cross, client)]:
+            explained += _record(row, account, end)
+    except (ExchangeError, SealBrokenError) as error:
+        extra = {"account": account.pk, "account_name": account.name, "error": str(error)}
+        logger.warning("closing not explained", extra=extra)
+    return explained
+
+
+def _look_again(rows: Sequence[KnownPosition]) -> None:
+    """Set when each is looked for next: ever later, for a list may lag, or lack it for good."""
+    now = timezone.now()
+    for row in rows:
+        assert row.gone_at is not None
+        row.look_at = now + max(_FIRST_WAIT, (now - row.gone_at) / 2)
+    KnownPosition.objects.bulk_update(rows, ["look_at"])
+
+
+def _record(row: KnownPosition, account: Account, end: _End) -> bool:
+    """Write the end down and forget the position; False where somebody else did."""
+    guards = post_mortem.guards_of(row)
+    guarded = any(map(post_mortem.watch, guards))
+    message, details = end.message, end.details
+    if end.event == journal.LIQUIDATED:
+        summary, details = post_mortem.of(row, guards)
+        message = f"{message}; {summary}"
+    with transaction.atomic():
+        if not KnownPosition.objects.gone().filter(pk=row.pk).delete()[0]:
+            return False
+        protection.forget(account.pk, row.position_id)
+        if end.event != _OURS:
+            journal.record_about(
+                account,
+                end.event,
+                message=message,
+                data=_described(row) | end.data | {"guarded": guarded, "postMortem": details},
+                now=timezone.now(),
+                position_id=row.position_id,
+            )
+    return True
+
+
+def _described(row: KnownPosition) -> dict[str, Any]:
+    return {
+        "positionId": row.position_id,
+        "side": row.side,
+        "quantity": row.quantity,
+        "entry": plain(row.entry),
+        "margin": row.margin,
+        "firstMargin": row.first_margin,
+        "liquidation": plain(row.liquidation),
+        "stoploss": None if row.stoploss is None else plain(row.stoploss),
+        "takeprofit": None if row.takeprofit is None else plain(row.takeprofit),
+    }
+
+
+def _ends(rows: list[KnownPosition], client: Client) -> Iterator[tuple[KnownPosition, _End]]:
+    """Yield the trades whose end the exchange shows; one that runs after all is known as running."""
+    if not rows:
+        return
+    closed = {trade.id: trade for trade in client.closed_trades(_since(rows))}
+    missing = [row for row in rows if row.position_id not in closed]
+    running = {position.id for position in client.rest.running_trades()} if missing else set()
+    for row in rows:
+        trade = closed.get(row.position_id)  # type: ignore[call-overload]  # ids are texts there
+        if trade is not None:
+            end = _of_ours(row) or _end_of(row, trade)
+            if end.event:  # else an action of ours is not settled yet
+                yield row, end
+        elif row.position_id in running:
+            _take_back(row)
+        elif (given_up := _given_up(row)) is not None:
+            yield row, given_up
+
+
+def _ends_on_cross(rows: list[KnownPosition], client: Client) -> Iterator[tuple[KnownPosition, _End]]:
+    """Yield the same for the cross position: the order that closed it tells."""
+    for row in rows:
+        orders = client.rest.cross.filled_orders(_since([row]))
+        order = next((each for each in orders if each.side != row.side), None)
+        position = client.rest.cross.position().running()
+        if order is not None and (
+            position is None or position.side != row.side or _flat_between(orders)
+        ):
+            end = _of_ours(row) or _end_on_cross(row, order)
+            if end.event:
+                yield row, end
+        elif position is not None:
+            _take_back(row)
+        elif (given_up := _given_up(row)) is not None:
+            yield row, given_up
+
+
+def _flat_between(orders: Sequence[CrossOrder]) -> bool:
+    """Whether the position was closed and opened anew since: the newest order is no closing one."""
+    return len({order.side for order in orders}) > 1
+
+
+def _since(rows: Sequence[KnownPosition]) -> Span:
+    """Return the time since the oldest was seen running, by the exchange's own clock."""
+    clock = server_clock(Network(rows[0].account.network))
+    offset = timedelta(milliseconds=clock.offset_ms)
+    return Span(since=min(row.seen_at for row in rows) + offset - _BACK)
+
+
+def _of_ours(row: KnownPosition) -> _End | None:
+    """Return that an action of ours ended it, or, without an event, that one may have; else None."""
+    closes = Execution.objects.filter(
+        account=row.account_id, position_id=row.position_id, does__in=_CLOSES,
+        decided_at__gte=row.first_seen_at - _BACK,
+    )  # fmt: skip
+    newest = closes.first()
+    if newest is None:
+        return None
+    if newest.state in Execution.UNSETTLED:
+        return _End(event="")
+    return _End(event=_OURS) if newest.state == Execution.State.CONFIRMED else None
+
+
+def _end_of(row: KnownPosition, trade: ClosedTrade) -> _End:
+    """Tell from the exit's price what ended a trade: liquidation, a native exit, or a hand."""
+    data, numbers = closing(trade), _numbers(trade)
+    shows_exits = trade.liquidation is not None
+    stop = trade.stoploss if shows_exits else row.stoploss
+    target = trade.takeprofit if shows_exits else row.takeprofit
+    sign = trade.side.sign
+    at_liquidation = sign * (trade.exit - (trade.liquidation or row.liquidation)) <= 0
+    if (at_liquidation or trade.profit <= -trade.margin) and trade.exit != stop:
+        cost = trade.margin + trade.opening_fee + trade.closing_fee
+        return _End(
+            event=journal.LIQUIDATED,
+            message=f"it cost {cost:,} sats of margin and fees",
+            data=data | _cost(row, trade.margin, cost),
+        )
+    if stop is not None and sign * (trade.exit - stop) <= 0:
+        said = f"{_set_by(row, stop, _SETS_A_STOP)} at {plain(stop)}: {numbers}"
+        return _End(event=journal.STOPLOSS_EXECUTED, message=said, data=data)
+    if target is not None and sign * (trade.exit - target) >= 0:
+        set_by = _set_by(row, target, (Execution.Does.SET_TAKEPROFIT,))
+        said = f"{set_by} at {plain(target)}: {numbers}"
+        return _End(event=journal.TAKEPROFIT_EXECUTED, message=said, data=data)
+    said = f"by hand or by another program, at {plain(trade.exit)}: {numbers}"
+    return _End(event=journal.CLOSED_ELSEWHERE, message=said, data=data)
+
+
+def _end_on_cross(row: KnownPosition, order: CrossOrder) -> _End:
+    before = {"side": Side(row.side), "entry": plain(row.entry)}
+    data = closing_on_cross(before, order)
+    if order.type is CrossOrderType.LIQUIDATION:
+        return _End(
+            event=journal.LIQUIDATED,
+            message=f"it cost {row.margin:,} sats of margin",
+            data=data | _cost(row, Sats(row.margin), row.margin),
+        )
+    said = f"by hand or by another program, at {plain(order.price)}"
+    return _End(event=journal.CLOSED_ELSEWHERE, message=said, data=data)
+
+
+def _cost(row: KnownPosition, margin: Sats, cost: int) -> dict[str, int]:
+    return {"marginLost": margin, "addedSats": post_mortem.added(row), "cost": cost}
+
+
+def _numbers(trade: ClosedTrade) -> str:
+    fees = trade.opening_fee + trade.closing_fee
+    return f"realised {trade.profit:+,} sats before {fees:,} sats of fees"
+
+
+def _set_by(row: KnownPosition, level: Any, does: Sequence[str]) -> str:
+    """Return who set the exit that was executed."""
+    newest = Execution.objects.filter(
+        account=row.account_id, position_id=row.position_id, does__in=does,
+        state__in=[Execution.State.CONFIRMED, Execution.State.QUARANTINED],
+    ).select_related("automation").first()  # fmt: skip
+    if newest is None or newest.level not in {None, level}:
+        return "which was set by hand,"
+    return f"which “{newest.automation.name}” had set,"
+
+
+def _take_back(row: KnownPosition) -> None:
+    """Know a position as running that was in no reading for a moment, or in none of its regime."""
+    with transaction.atomic():
+        again = KnownPosition.objects.running().filter(
+            account=row.account_id, position_id=row.position_id
+        )
+        gone = KnownPosition.objects.gone().filter(pk=row.pk)
+        if again.exists():
+            gone.delete()
+        else:
+            gone.update(gone_at=None, look_at=None)
+
+
+def _given_up(row: KnownPosition) -> _End | None:
+    assert row.gone_at is not None
+    if timezone.now() - row.gone_at < _GIVES_UP:
+        return None
+    said = "it runs no more, and the exchange does not show what ended it"
+    return _End(event=journal.CLOSED_ELSEWHERE, message=said)

@@ -1,0 +1,133 @@
+"""Known positions: what the stream process sees running, written down, so that no end goes unseen."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.models import Account
+from automations import journal
+from automations.models import KnownPosition
+from automations.models.known_position import TAKEN, values_of
+from automations.reading import plain
+from exchange.position import Position, PositionsSnapshot, Regime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """All positions that an account had in the regimes that were read."""
+
+    account_id: int
+    snapshot: PositionsSnapshot
+    regimes: frozenset[Regime]
+
+
+@dataclass(slots=True)
+class _Changes:
+    """What readings say beside the rows there are."""
+
+    new: list[KnownPosition] = field(default_factory=list)
+    moved: list[KnownPosition] = field(default_factory=list)
+    gone: list[KnownPosition] = field(default_factory=list)
+    funded: list[tuple[KnownPosition, int]] = field(default_factory=list)
+    """With what was paid since; negative was received."""
+
+
+def write_down(readings: Collection[Reading]) -> set[int]:
+    """Take over the newest reading of each account; return the accounts of which a position is gone.
+
+    A few statements for all of them. An account with a funding payment has a transaction of its own,
+    for its journal is locked meanwhile.
+    """
+    accounts = Account.objects.in_bulk([each.account_id for each in readings])
+    known = _known(accounts)
+    calm, gone = _Changes(), set()
+    for reading in readings:
+        if reading.account_id not in accounts:
+            continue  # deleted meanwhile
+        changes = _Changes()
+        _compare(reading, known.get(reading.account_id, {}), changes)
+        if changes.gone:
+            gone.add(reading.account_id)
+        if changes.funded:
+            _write(changes, accounts)
+        else:
+            calm.new += changes.new
+            calm.moved += changes.moved
+            calm.gone += changes.gone
+    _write(calm, accounts)
+    return gone
+
+
+def _known(accounts: Iterable[int]) -> dict[int, dict[str, KnownPosition]]:
+    found: dict[int, dict[str, KnownPosition]] = {}
+    for row in KnownPosition.objects.running().filter(account__in=accounts):
+        found.setdefault(row.account_id, {})[row.position_id] = row
+    return found
+
+
+def _compare(reading: Reading, known: dict[str, KnownPosition], changes: _Changes) -> None:
+    at = reading.snapshot.at
+    running = {position.id: position for position in reading.snapshot.positions}
+    for row in known.values():
+        position = running.get(row.position_id)  # type: ignore[call-overload]  # ids are texts there
+        if position is None or position.side != row.side:
+            if Regime(row.regime) in reading.regimes and row.seen_at <= at:
+                changes.gone.append(row)
+            continue
+        del running[position.id]
+        paid = position.funding_fees - row.funding_fees
+        if row.take(position, at):
+            changes.moved.append(row)
+            if paid:
+                changes.funded.append((row, paid))
+    changes.new += [_row(reading.account_id, position, at) for position in running.values()]
+
+
+def _row(account_id: int, position: Position, at: datetime) -> KnownPosition:
+    return KnownPosition(
+        account_id=account_id,
+        position_id=position.id,
+        regime=position.regime.value,
+        side=position.side.value,
+        first_margin=position.margin,
+        first_seen_at=at,
+        seen_at=at,
+        **values_of(position),
+    )
+
+
+def _write(changes: _Changes, accounts: Mapping[int, Account]) -> None:
+    if not (changes.new or changes.moved or changes.gone):
+        return
+    now = timezone.now()
+    with transaction.atomic():
+        if changes.gone:
+            KnownPosition.objects.running().filter(pk__in=[row.pk for row in changes.gone]).update(
+                gone_at=now, look_at=now
+            )
+        if changes.moved:
+            KnownPosition.objects.bulk_update(changes.moved, [*TAKEN, "seen_at"])
+        if changes.new:
+            KnownPosition.objects.bulk_create(changes.new, ignore_conflicts=True)
+        for row, paid in changes.funded:
+            _record_funding(row, paid, accounts[row.account_id], now)
+
+
+def _record_funding(row: KnownPosition, paid: int, account: Account, now: datetime) -> None:
+    journal.record_about(
+        account,
+        journal.FUNDING_PAID,
+        message=f"funding: {abs(paid):,} sats {'paid' if paid > 0 else 'received'}",
+        data={
+            "positionId": row.position_id,
+            "amount": paid,
+            "fundingFees": row.funding_fees,
+            "margin": row.margin,
+            "liquidation": plain(row.liquidation),
+        },
+        now=now,
+        position_id=row.position_id,
+    )

@@ -1,0 +1,171 @@
+"""Protection that ends or returns without an action: told where it lasts, once, and when it is back."""
+
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from redis.exceptions import RedisError
+
+from accounts.crypto import SealBrokenError
+from accounts.gateway import client_for, redis_client
+from accounts.models import Account, Installation
+from accounts.switch import Switch, strictest
+from automations import journal
+from automations.models import Execution, JournalEntry, KnownPosition, MarginGuard, Notification
+from automations.models.kinds import typed
+from automations.reading import read_all, read_price
+from exchange.errors import ExchangeError
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT_KEY: Final = "hubdefisats:stream:heartbeat"
+"""Written each second by every stream process, and by each also with `:` and its number; both expire
+soon after the last time."""
+_UNSETTLED: Final = timedelta(seconds=30)
+_MINUTE: Final = timedelta(minutes=1)
+_BY_SWITCH: Final = ("halted", "reduce_only", "account_inactive")
+"""Reasons of refusals that a person ends."""
+_BY_TIME: Final = ("command_rate", "rate", "reductions")
+"""Those that are over a minute after the last."""
+
+
+# What the stream process, or the sweep in its place, sees
+
+
+def write_down(blind_since: Mapping[int, datetime | None], now: datetime) -> None:
+    """Tell of accounts with known positions that nobody can see any more, or that are seen again.
+
+    `blind_since` has a moment for the former, None for the latter, by the accounts' ids.
+    """
+    rows = KnownPosition.objects.running().filter(account__in=blind_since).select_related("account")
+    of_accounts: dict[Account, bool] = {}
+    for row in rows:
+        of_accounts[row.account] = of_accounts.get(row.account, False) or bool(row.unprotected_since)
+    for account, was_told in of_accounts.items():
+        since = blind_since[account.pk]
+        if was_told is (since is None):
+            _tell(account, since, now)
+
+
+def _tell(account: Account, since: datetime | None, now: datetime) -> None:
+    with transaction.atomic():
+        journal.lock_chain(account.pk)
+        rows = KnownPosition.objects.running().filter(account=account)
+        known = rows.filter(unprotected_since__isnull=since is not None)
+        if not known.update(unprotected_since=since):
+            return  # somebody else did
+        if since is None:
+            message, data = "positions and prices are being read again", {}
+        else:
+            message = f"neither stream nor REST told enough for {settings.UNPROTECTED_AFTER_S} s"
+            data = {"since": f"{since:%H:%M:%S}", "positions": [row.position_id for row in rows]}
+        event = journal.PROTECTED_AGAIN if since is None else journal.UNPROTECTED
+        journal.record_about(account, event, message=message, data=data, now=now)
+    extra = {"account": account.pk, "account_name": account.name, "why": message}
+    logger.warning(event, extra=extra)
+
+
+def not_swept(account: Account, now: datetime) -> None:
+    """Tell that an account could not be read, where no stream process lives that would."""
+    if _stream_lives() or not MarginGuard.acting().filter(account=account, shadow=False).exists():
+        return
+    write_down({account.pk: now - timedelta(seconds=settings.UNPROTECTED_AFTER_S)}, now)
+
+
+def _stream_lives() -> bool:
+    """Whether one was heard of; where Redis is away nobody can say, and it counts as alive."""
+    try:
+        return bool(redis_client().exists(HEARTBEAT_KEY))
+    except RedisError:
+        return True
+
+
+# What beat has looked for
+
+
+def look(now: datetime) -> None:
+    """Tell what lasts, and what is over, that nobody tells on his own way."""
+    _note_unsettled(now)
+    _note_what_is_over(now)
+    if not _stream_lives():
+        _look_again(now)
+
+
+def _look_again(now: datetime) -> None:
+    """Read the accounts of which their owners believe that nobody can."""
+    lost = KnownPosition.objects.running().filter(unprotected_since__isnull=False)
+    for account in Account.objects.acting().filter(known_positions__in=lost).distinct():
+        with suppress(ExchangeError, SealBrokenError):  # then it stays as it was told
+            client = client_for(account)
+            read_all(client)
+            read_price(client)
+            write_down({account.pk: None}, now)
+
+
+def _note_unsettled(now: datetime) -> None:
+    """Tell of actions of which for 30 s nobody knows what came of them; once for each."""
+    old = Execution.objects.unsettled().filter(decided_at__lt=now - _UNSETTLED)
+    told = JournalEntry.objects.filter(event__endswith=f"_{journal.UNSETTLED}")
+    for execution in old.exclude(pk__in=told.filter(execution__in=old).values("execution")):
+        automation = typed(execution.automation)
+        with transaction.atomic():
+            journal.lock_chain(execution.account_id)
+            if told.filter(execution=execution).exists():
+                continue
+            journal.record(
+                automation,
+                journal.UNSETTLED,
+                message=f"no answer came, and nothing shows yet what became of it: {execution.why}",
+                data={
+                    "action": execution.does,
+                    "amount": execution.amount_sats,
+                    "executionId": execution.pk,
+                },
+                now=now,
+                position_id=execution.position_id,
+                execution=execution,
+            )
+
+
+def _note_what_is_over(now: datetime) -> None:
+    """Tell guards' owners that what kept them from acting is gone: a switch, or a minute's bound."""
+    by_switch = Q(entry__event__endswith=journal.HELD, entry__data__reason__in=_BY_SWITCH)
+    by_time = Q(
+        entry__event__endswith=journal.HELD,
+        entry__data__reason__in=_BY_TIME,
+        entry__timestamp__lt=now - _MINUTE,
+    )
+    lost = Notification.objects.filter(by_switch | by_time, ends=True)
+    for told in lost.select_related("entry__automation__account").order_by("id"):
+        guard = told.entry.automation
+        if guard is None or not (told.account.may_act and guard.enabled):
+            continue
+        if strictest(guard.switch, told.account.switch, Installation.current().switch) is Switch.ACTIVE:
+            _tell_over(told, now)
+
+
+def _tell_over(told: Notification, now: datetime) -> None:
+    guard = told.entry.automation
+    assert guard is not None
+    with transaction.atomic():
+        journal.lock_chain(told.account_id)
+        if Notification.objects.filter(pk=told.pk, ends=True).exists():
+            journal.record(
+                typed(guard),
+                journal.PROTECTED_AGAIN,
+                message="what kept the guard from acting is over",
+                data={"reason": told.entry.data["reason"]},
+                now=now,
+                position_id=told.entry.position_id,
+            )
+
+
+def forget(account_id: int, position_id: str) -> None:
+    """Expect no return of protection any more: the position is gone."""
+    ends = Notification.objects.filter(account=account_id, ends=True)
+    ends.filter(entry__position_id=position_id).update(ends=False)

@@ -1,0 +1,158 @@
+"""Protection that ends or returns while nobody acts: told where it lasts, and when it is back."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import transaction
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from accounts.gateway import redis_client
+from accounts.models import Account
+from automations import delivering, journal, protection, tasks
+from automations.models import (
+    Execution,
+    JournalEntry,
+    KnownPosition,
+    MarginGuard,
+    Notification,
+)
+from automations.protection import HEARTBEAT_KEY
+from exchange.client import Client
+from exchange.position import Position
+from exchange.simulator.running import Simulator
+from tests.automations.acting import ADD_MARGIN, events, look, move
+from tests.automations.streams import streaming
+from tests.automations.test_closings import seen, told
+from tests.waiting import wait_until
+
+RUNNING = "/v3/futures/isolated/trades/running"
+
+
+def happens(account: Account, event: str, **data: Any) -> None:
+    with transaction.atomic():
+        journal.record_about(account, event, message="silent", now=timezone.now(), data=data)
+
+
+@pytest.mark.django_db
+def test_11_a_fallback_that_is_over_within_10_s_is_not_told(account: Account) -> None:
+    happens(account, "fallback_activated")
+    assert delivering.deliver_due() == 0
+    happens(account, "stream_recovered")
+
+    assert events() == ["fallback_activated", "stream_recovered"]
+    assert not Notification.objects.exists()
+
+
+@pytest.mark.django_db
+def test_11_a_fallback_that_lasts_is_told_and_so_is_the_recovery(account: Account) -> None:
+    happens(account, "fallback_activated")
+    waits = Notification.objects.get()
+    assert waits.next_attempt_at == waits.made_at + timedelta(seconds=10)
+    Notification.objects.update(next_attempt_at=timezone.now() - timedelta(seconds=1))
+    assert delivering.deliver_due() == 1
+
+    happens(account, "stream_recovered")
+
+    assert told() == [
+        "the exchange's stream is away, asking by REST",
+        "the exchange's stream is back",
+    ]
+
+
+def age(seconds: int) -> None:
+    Execution.objects.update(decided_at=timezone.now() - timedelta(seconds=seconds))
+
+
+@pytest.mark.usefixtures("chain")
+def test_13_an_action_without_an_answer_for_30_s_is_told_once_and_so_is_what_came_of_it(
+    venue: Simulator, long: Position, guard: MarginGuard
+) -> None:
+    move(venue, 95_000)
+    venue.fault("status", status=504, path=ADD_MARGIN)
+    assert look(guard, long) == "unknown"
+    protection.look(timezone.now())
+    assert told() == []
+    age(31)
+
+    tasks.reconcile()
+    tasks.reconcile()
+
+    assert told() == ["guard: no answer from the exchange: add margin"]
+    age(120)
+    tasks.reconcile()
+    assert told()[1:] == ["guard: it did not happen: add margin"]
+
+
+@pytest.mark.usefixtures("chain")
+def test_13_protection_that_a_switch_ended_is_back_once_the_switch_is(
+    venue: Simulator, long: Position, guard: MarginGuard
+) -> None:
+    MarginGuard.objects.update(switch="halted")
+    move(venue, 95_000)
+    look(guard, long)
+    protection.look(timezone.now())
+    assert len(told()) == 1
+    MarginGuard.objects.update(switch="active")
+
+    for _ in range(2):
+        protection.look(timezone.now())
+
+    assert events() == ["margin_guard_held", "margin_guard_protected_again"]
+    assert told() == ["guard: not protected, a switch says halted", "guard: protection is back"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("guard", "long")
+def test_13_an_account_that_neither_stream_nor_rest_shows_is_told_as_unprotected_and_as_back(
+    venue: Simulator, settings: Settings
+) -> None:
+    settings.UNPROTECTED_AFTER_S = 6
+    with streaming():
+        wait_until(KnownPosition.objects.running().exists, what="its position is known")
+        venue.fault("status", status=503, path=RUNNING, next=1000)
+        venue.cut_streams()
+
+        wait_until(lambda: "unprotected" in events(), what="nobody sees it any more")
+        venue.clear_faults()
+        wait_until(lambda: "protected_again" in events(), what="it is seen again")
+
+    since = JournalEntry.objects.get(event="unprotected").data["since"]
+    assert [subject for subject in told() if "rotect" in subject] == [
+        f"NOT protected since {since}",
+        "protection is back",
+    ]
+    assert not KnownPosition.objects.filter(unprotected_since__isnull=False).exists()
+
+
+@pytest.mark.usefixtures("chain", "long", "guard")
+def test_13_without_a_stream_process_the_sweep_tells_that_it_cannot_read(
+    venue: Simulator, client: Client, account: Account
+) -> None:
+    seen(client, account)
+    redis_client().flushdb()
+    venue.fault("status", status=503, path=RUNNING, next=100)
+
+    tasks.sweep_margin_guards()
+    tasks.sweep_margin_guards()
+
+    assert events() == ["unprotected"]
+    assert len(told()) == 1
+    venue.clear_faults()
+    protection.look(timezone.now())
+    assert events() == ["unprotected", "protected_again"]
+
+
+@pytest.mark.usefixtures("chain", "long", "guard")
+def test_while_a_stream_process_lives_the_sweep_leaves_that_to_it(
+    venue: Simulator, client: Client, account: Account
+) -> None:
+    seen(client, account)
+    redis_client().flushdb()
+    redis_client().set(HEARTBEAT_KEY, "{}", ex=5)
+    venue.fault("status", status=503, path=RUNNING, next=100)
+
+    tasks.sweep_margin_guards()
+
+    assert events() == []
