@@ -50,6 +50,10 @@ stateful: .venv/development ## tell the platform EXAMPLES random stories (100), 
 check: .venv/development ## format, lint, types, layers, migrations, tests and coverage: what CI runs
 	@$(BIN)/python -m tests.check
 
+.PHONY: survival
+survival: .venv/development ## which guarded positions are lost that could be saved? over made-up and recorded falls, or PRICES=file.csv
+	@$(BIN)/python -m benchmarks.survival $(if $(PRICES),--prices '$(PRICES)') $(ARGS)
+
 .PHONY: bench
 bench: .venv/development ## run every benchmark: one JSON line each, kept in benchmarks/results
 	@$(BIN)/python -m benchmarks
