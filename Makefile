@@ -34,8 +34,9 @@ run: .venv/runtime ## start everything with a demo on the paper exchange; Ctrl-C
 	  $(if $(WEB_PORT),--web-port '$(WEB_PORT)') $(if $(FLOWER_PORT),--flower-port '$(FLOWER_PORT)')
 
 .PHONY: smoke
-smoke: .venv/runtime ## start the stack on free ports, see a guard save a position, print one JSON line
-	@exec $(BIN)/python -m hubdefisats.stack smoke $(if $(PRICES),--prices '$(PRICES)') $(if $(SPEED),--speed '$(SPEED)')
+smoke: .venv/runtime ## start the stack on free ports, live through a fall (or SECONDS), print one JSON line
+	@exec $(BIN)/python -m hubdefisats.stack smoke $(if $(PRICES),--prices '$(PRICES)') $(if $(SPEED),--speed '$(SPEED)') \
+	  $(if $(SECONDS),--seconds '$(SECONDS)')
 
 .PHONY: test
 test: .venv/development ## run the whole test suite
@@ -48,6 +49,10 @@ stateful: .venv/development ## tell the platform EXAMPLES random stories (100), 
 .PHONY: check
 check: .venv/development ## format, lint, types, layers, migrations, tests and coverage: what CI runs
 	@$(BIN)/python -m tests.check
+
+.PHONY: survival
+survival: .venv/development ## which guarded positions are lost that could be saved? over made-up and recorded falls, or PRICES=file.csv
+	@$(BIN)/python -m benchmarks.survival $(if $(PRICES),--prices '$(PRICES)') $(ARGS)
 
 .PHONY: bench
 bench: .venv/development ## run every benchmark: one JSON line each, kept in benchmarks/results

@@ -1,4 +1,4 @@
-"""The demo: an owner with two paper accounts, positions near liquidation, and a guard on each."""
+"""The demo: paper accounts with positions near liquidation, each once guarded and once not."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,39 +27,53 @@ class DemoError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """A guard of one step."""
+
+    name: str
+    metric: str
+    step: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """One account of the demo. Its leverage says how small a move brings liquidation near."""
 
     name: str
     leverage: int
-    guard: str
-    metric: str
-    step: dict[str, Any]
+    guard: Guard | None = None
+    """None: what becomes of the same positions when nobody guards them."""
 
 
 PARTS: Final = [
     Part(
         name="Demo at 25x",
         leverage=25,
-        guard="Keep the loss below half of the margin",
-        metric=Metric.MARGIN_USED,
-        step={
-            "threshold_percent": Decimal(50),
-            "does": GuardStep.Does.ADD_TO_REACH,
-            "target_percent": Decimal(35),
-        },
+        guard=Guard(
+            name="Keep the loss below half of the margin",
+            metric=Metric.MARGIN_USED,
+            step={
+                "threshold_percent": Decimal(50),
+                "does": GuardStep.Does.ADD_TO_REACH,
+                "target_percent": Decimal(35),
+            },
+        ),
     ),
     Part(
         name="Demo at 50x",
         leverage=50,
-        guard="Keep liquidation 1 % away",
-        metric=Metric.LIQUIDATION_DISTANCE,
-        step={
-            "threshold_percent": Decimal(1),
-            "does": GuardStep.Does.ADD_FIXED,
-            "amount_sats": 20_000,
-        },
+        guard=Guard(
+            name="Keep liquidation 1 % away",
+            metric=Metric.LIQUIDATION_DISTANCE,
+            step={
+                "threshold_percent": Decimal(1),
+                "does": GuardStep.Does.ADD_FIXED,
+                "amount_sats": 20_000,
+            },
+        ),
     ),
+    Part(name="Demo at 25x without a guard", leverage=25),
+    Part(name="Demo at 50x without a guard", leverage=50),
 ]
 
 
@@ -79,7 +93,8 @@ def set_up(keys: Sequence[Credentials]) -> None:
         if isinstance(verdict, services.NotVerified):
             raise DemoError(verdict.fault)
         _open_positions(client_for(account), part)
-        _guard(account, part)
+        if part.guard is not None:
+            _guard(account, part.guard)
 
 
 def _account(owner: User, part: Part, credentials: Credentials) -> Account:
@@ -93,12 +108,12 @@ def _account(owner: User, part: Part, credentials: Credentials) -> Account:
     return account
 
 
-def _guard(account: Account, part: Part) -> None:
+def _guard(account: Account, wanted: Guard) -> None:
     guard, made = MarginGuard.objects.get_or_create(
-        account=account, name=part.guard, defaults={"metric": part.metric, "enabled": True}
+        account=account, name=wanted.name, defaults={"metric": wanted.metric, "enabled": True}
     )
     if made:
-        guard.steps.create(**part.step)
+        guard.steps.create(**wanted.step)
 
 
 def _open_positions(client: Client, part: Part) -> None:

@@ -24,9 +24,14 @@ class ControlDoor(RequestHandler):
     """Answers JSON; a request it cannot use gets 400 and one sentence."""
 
     def initialize(
-        self, paper: Paper, order: Callable[[Fault], None], end_faults: Callable[[], None]
+        self,
+        paper: Paper,
+        order: Callable[[Fault], None],
+        end_faults: Callable[[], None],
+        begin: Callable[[], float | None],
     ) -> None:
         self.paper = paper
+        self.begin = begin
         self.order = order
         self.end_faults = end_faults
 
@@ -72,6 +77,13 @@ class PriceDoor(ControlDoor):
     def post(self) -> None:
         self.paper.move(checked_price(self.params().number("price")))
         self.send({"price": self.paper.venue.market.price})
+
+
+class PricesDoor(ControlDoor):
+    """Lets prices run that were to wait, and tells in how many seconds the deepest fall is over."""
+
+    def post(self) -> None:
+        self.send({"fallOverS": self.begin()})
 
 
 class IndexDoor(ControlDoor):
@@ -193,6 +205,7 @@ DOORS: Final[dict[str, type[ControlDoor]]] = {
     "/ledger": LedgerDoor,
     "/ticks": TicksDoor,
     "/price": PriceDoor,
+    "/prices": PricesDoor,
     "/index": IndexDoor,
     "/push": PushDoor,
     "/funding": FundingDoor,

@@ -27,6 +27,7 @@ def settings_from(arguments: Sequence[str]) -> Settings:
         latency_ms=options.latency_ms,
         prices=options.prices,
         speed=options.speed,
+        waits=options.wait,
         start_price=options.start_price,
         half_spread=options.spread,
         index_offset=options.index_offset,
@@ -178,6 +179,11 @@ def _add_market(parser: argparse.ArgumentParser) -> None:
         type=_above_zero,
         default=None,
         help="seconds of the market in one second of ours (None: 1 for synthetic, 60 for a file)",
+    )
+    add(
+        "--wait",
+        action="store_true",
+        help="stay at the first price until /prices on the control port is posted to",
     )
     add("--live-url", default=default.live_url, help="the stream that live prices come from")
     add("--funding-rate", type=_decimal, default=default.funding_rate, help="of every settlement")

@@ -136,6 +136,16 @@ class Server:
         else:
             self._refuse(fault.ms)
 
+    def begin(self) -> float | None:
+        """Let prices run that were to wait; return in how many seconds the deepest fall is over.
+
+        None where nobody knows: prices that come from people or from the real exchange.
+        """
+        if not isinstance(self._feed, Feed):
+            return None
+        self._feed.begin()
+        return self._feed.fall_over_s
+
     def end_faults(self) -> None:
         """Let no fault wait any longer, and let everyone in again."""
         self.paper.faults.clear()
@@ -198,7 +208,12 @@ class Server:
         )
 
     def _control_doors(self) -> Application:
-        given = {"paper": self.paper, "order": self.order, "end_faults": self.end_faults}
+        given = {
+            "paper": self.paper,
+            "order": self.order,
+            "end_faults": self.end_faults,
+            "begin": self.begin,
+        }
         return Application(
             [(path, door, given) for path, door in control.DOORS.items()],
             log_function=_log_nothing,

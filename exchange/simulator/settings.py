@@ -56,6 +56,8 @@ class Settings:
     """Where live prices come from."""
     speed: float | None = None
     """How many times faster than real time; None is 1 for the synthetic walk and 60 for a file."""
+    waits: bool = False
+    """Whether the first price stays until the control port is told to let prices run."""
     start_price: UsdPerBtc = _START_PRICE
     """Where synthetic and manual prices begin."""
     funding_rate: Decimal = FUNDING_RATE

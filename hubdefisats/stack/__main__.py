@@ -30,6 +30,8 @@ def run(options: Options, stop: StopRequest) -> None:
     terminal = Terminal(sys.stdout)
     with running(options, terminal, stop) as stack:
         wait_until_ready(stack, terminal, stop)
+        if stack.paper:
+            stack.paper.let_prices_run()
         for line in _welcome(stack):
             terminal.say("stack", line)
         while True:

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -23,8 +24,8 @@ class Options:
     web_port: int = WEB_PORT
     flower_port: int = FLOWER_PORT
     """0 picks a free port, here as above."""
-    limit_s: int = 120
-    """How long `smoke` waits for a position to be saved."""
+    seconds: float | None = None
+    """How long `smoke` lets the prices run; None: until their fall is over."""
 
 
 class _OneSentence(argparse.ArgumentParser):
@@ -39,13 +40,15 @@ def read(arguments: Sequence[str]) -> Options:
     )
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_OneSentence)
     run = commands.add_parser("run", help="start everything and keep it running")
-    smoke = commands.add_parser("smoke", help="see a position saved, print one JSON line, stop")
+    smoke = commands.add_parser("smoke", help="live through a fall, print one JSON line, stop")
     for command in (run, smoke):
         command.add_argument("--prices", type=_prices, default="synthetic", help="or FILE.csv")
         command.add_argument("--speed", help="how many times faster than real time")
     run.add_argument("--web-port", type=_port, default=WEB_PORT, help="0 picks a free one")
     run.add_argument("--flower-port", type=_port, default=FLOWER_PORT, help="0 picks a free one")
-    smoke.add_argument("--limit-s", type=int, default=120, help="how long to wait, in seconds")
+    smoke.add_argument(
+        "--seconds", type=_seconds, help="how long the prices run; else until their fall is over"
+    )
     smoke.set_defaults(web_port=0, flower_port=0)
     options = Options(**vars(parser.parse_args(arguments)))
     if options.command == "smoke" and options.prices != "synthetic" and options.speed is None:
@@ -61,6 +64,16 @@ def _prices(text: str) -> str:
     if not file.is_file():
         raise argparse.ArgumentTypeError(f"there is no file {text}")
     return str(file)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < inf:
+        raise argparse.ArgumentTypeError(f"SECONDS must be a number above zero, was {text}")
+    return seconds
 
 
 def _port(text: str) -> int:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import requests
+
 from hubdefisats import folder as folders
 from hubdefisats import local
 from hubdefisats.refusals import RefusalError
@@ -17,6 +19,8 @@ from hubdefisats.stack.processes import Process, Program
 from hubdefisats.stack.stopping import StopRequest
 from hubdefisats.stack.terminal import Terminal
 
+ACCOUNTS: Final = 4
+"""As many as the demo has."""
 _STARTS_WITHIN_S: Final = 30.0
 _STOPS_WITHIN_S: Final = 1.5
 
@@ -47,6 +51,16 @@ class PaperExchange:
             "LN_MARKETS_STREAM_URL": announced["stream"].removesuffix("/v1"),
         }
 
+    def let_prices_run(self) -> float | None:
+        """Let the prices run, which wait until then; return in how many seconds their fall is over.
+
+        None where nobody knows.
+        """
+        answer = requests.post(f"{self.announced['control']}/prices", timeout=10)
+        answer.raise_for_status()
+        seconds: float | None = answer.json()["fallOverS"]
+        return seconds
+
     def check(self) -> None:
         """Raise PaperExchangeError once it has ended."""
         if (ending := self.process.ending()) is not None:
@@ -73,7 +87,8 @@ def paper_exchange(options: Options, terminal: Terminal, stop: StopRequest) -> I
 
 def _program(options: Options) -> Program:
     command = [sys.executable, "-m", "exchange.simulator", "--port", "0", "--control-port", "0"]
-    command += ["--prices", options.prices]
+    # The demo is lost where the price falls before its guards are there: it waits for them.
+    command += ["--accounts", str(ACCOUNTS), "--prices", options.prices, "--wait"]
     if options.speed is not None:
         command += ["--speed", options.speed]
     marks = folders.marked(local.data_folder())

@@ -1,7 +1,7 @@
 """What a run came to: our executions joined with what truly reached the paper exchange."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from statistics import median
@@ -9,8 +9,12 @@ from typing import Any, Final
 
 Json = Mapping[str, Any]
 
-_ACTION_OF_PATH: Final = {"add-margin": "add_margin", "close": "close_position"}
-UNSETTLED: Final = {"intended", "unknown"}
+_ACTION_OF_PATH: Final = {
+    "add-margin": "add_margin",
+    "close": "close_position",
+    "stoploss": "set_stoploss",
+}
+UNSETTLED: Final = {"intended", "sent", "unknown"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,24 +24,6 @@ class _Effect:
     action: str
     position_id: str
     amount: int | None
-
-
-def is_saved(executions: Sequence[Json], before: Mapping[str, int], now: Mapping[str, int]) -> bool:
-    """Return whether a top-up is confirmed, nothing is open, and its position runs with more margin.
-
-    Args:
-        executions: as `manage.py executions --json` prints them.
-        before: sats of margin by position, when nothing had been done yet.
-        now: the same for the positions that run now.
-    """
-    if any(execution["state"] in UNSETTLED for execution in executions):
-        return False
-    topped_up = {
-        execution["position_id"]
-        for execution in executions
-        if (execution["state"], execution["action"]) == ("confirmed", "add_margin")
-    }
-    return any(now.get(position, 0) > before.get(position, 0) for position in topped_up)
 
 
 def duplicates(executions: Iterable[Json], writes: Iterable[Json]) -> int:
@@ -59,7 +45,9 @@ def tick_to_order_ms(executions: Iterable[Json], ledger: Json) -> dict[str, floa
     taken = [
         _took_ms(execution, sent, ledger["writes"])
         for execution in executions
-        if execution["tick_time_ms"] is not None and execution["state"] == "confirmed"
+        if execution["tick_time_ms"] is not None
+        and execution["state"] == "confirmed"
+        and execution["action"] in _ACTION_OF_PATH.values()
     ]
     return {"p50": round(median(taken), 3), "max": round(max(taken), 3)} if taken else None
 

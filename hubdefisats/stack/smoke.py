@@ -1,4 +1,4 @@
-"""One run of a whole stack of its own: a position is saved, and one JSON line says how it went."""
+"""One fall, lived through by a whole stack of its own; one JSON line says what became of whom."""
 
 import io
 import json
@@ -20,6 +20,7 @@ from exchange.serverclock import ServerClock
 from hubdefisats.refusals import RefusalError
 from hubdefisats.stack import report
 from hubdefisats.stack.assembly import Stack, running
+from hubdefisats.stack.fates import Watched, fates, told, watch
 from hubdefisats.stack.options import Options
 from hubdefisats.stack.paper import PaperExchange
 from hubdefisats.stack.readiness import wait_until_ready
@@ -38,15 +39,21 @@ _OF_OTHERS: Final = (
 """A trial must never touch what these name."""
 
 
+_ALL: Final = 1_000_000
+_READY_WITHIN_S: Final = 120.0
+_SETTLES_WITHIN_S: Final = 20.0
+"""What was on its way when the fall was over has this long to come to an end."""
+
+
 class SmokeError(RefusalError):
-    """No position was saved, or not as promised."""
+    """A guarded position was lost, or more was done than was meant to be."""
 
 
 def smoke(options: Options, stop: StopRequest) -> None:
-    """Print the JSON line once a position is saved; everything else goes to standard error.
+    """Live through a fall and print the JSON line; everything else goes to standard error.
 
     Raises:
-        SmokeError: none was saved in time, or more was done than was meant to be.
+        SmokeError: a guarded position was liquidated, or an effect was applied twice.
     """
     started_at = time.monotonic()
     for name in _OF_OTHERS:
@@ -55,32 +62,46 @@ def smoke(options: Options, stop: StopRequest) -> None:
         os.environ["HUBDEFISATS_DATA"] = folder
         with running(options, Terminal(sys.stderr), stop) as stack:
             assert stack.paper
-            ledger = _save(stack, stack.paper, options, stop, started_at)
-            line = _line(ledger) | {
+            line = _live_through(stack, stack.paper, options, stop) | {
                 "seconds": round(time.monotonic() - started_at, 1),
                 "prices": Path(options.prices).name,
             }
     print(json.dumps(line), flush=True)  # noqa: T201 - it is what this command is for
     if line["duplicates"]:
         raise SmokeError(f"The exchange applied {line['duplicates']} effects twice.")
+    if line["guarded_liquidated"]:
+        raise SmokeError(
+            f"{line['guarded_liquidated']} of {line['guarded']} guarded positions were liquidated."
+        )
 
 
-def _save(
-    stack: Stack, paper: PaperExchange, options: Options, stop: StopRequest, started_at: float
+def _live_through(
+    stack: Stack, paper: PaperExchange, options: Options, stop: StopRequest
 ) -> dict[str, Any]:
-    """Wait until a position is saved; return the exchange's ledger of then."""
-    clients = _clients(paper)
-    before = _margins(clients)
-    end = started_at + options.limit_s
-    wait_until_ready(stack, Terminal(sys.stderr), stop, within_s=end - time.monotonic())
-    # The exchange is asked only when there is something to see: its limits are the stack's too.
-    while not report.is_saved(found := _executions(), before, _margins(clients) if found else {}):
-        if time.monotonic() > end:
-            raise SmokeError(f"No position was saved within {options.limit_s} s: {_states(found)}.")
+    """Let the prices run until the fall is over; return what it came to."""
+    wait_until_ready(stack, Terminal(sys.stderr), stop, within_s=_READY_WITHIN_S)
+    accounts = _accounts(paper)
+    falls_s = paper.let_prices_run()
+    lasts_s = options.seconds or falls_s
+    assert lasts_s is not None, "made-up prices and those of a file end some time"
+    _tend(stack, stop, until=time.monotonic() + lasts_s)
+    _let_settle(stack, stop)
+    ledger: dict[str, Any] = requests.get(f"{paper.announced['control']}/ledger", timeout=10).json()
+    of_both = told(fates(accounts, guarded=True), fates(accounts, guarded=False))
+    return {**_line(ledger | {"executions": _executions()}), **of_both, "told": _notifications()}
+
+
+def _tend(stack: Stack, stop: StopRequest, *, until: float) -> None:
+    while time.monotonic() < until:
         stack.tend()
         stop.pause(0.5)
-    ledger: dict[str, Any] = requests.get(f"{paper.announced['control']}/ledger", timeout=10).json()
-    return ledger | {"executions": found}
+
+
+def _let_settle(stack: Stack, stop: StopRequest) -> None:
+    """Wait until nothing is on its way any more, but not for ever."""
+    end = time.monotonic() + _SETTLES_WITHIN_S
+    while any(each["state"] in report.UNSETTLED for each in _executions()) and time.monotonic() < end:
+        _tend(stack, stop, until=time.monotonic() + 1)
 
 
 def _line(ledger: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,34 +120,33 @@ def _line(ledger: Mapping[str, Any]) -> dict[str, Any]:
 
 def _executions() -> list[dict[str, Any]]:
     out = io.StringIO()
-    call_command("executions", "--json", stdout=out)
+    call_command("executions", "--json", last=_ALL, stdout=out)
     return [json.loads(line) for line in out.getvalue().splitlines()]
 
 
-def _clients(paper: PaperExchange) -> list[RestClient]:
-    """Return a client for each account, to see at the exchange what our own records say."""
+def _notifications() -> int:
+    from automations.models import Notification  # noqa: PLC0415 - Django is ready only now
+
+    return Notification.objects.count()
+
+
+def _guarded_keys() -> set[str]:
+    """Return the keys of the accounts whose positions are guarded."""
+    from automations.models import MarginGuard  # noqa: PLC0415 - Django is ready only now
+
+    return {guard.account.credentials().key for guard in MarginGuard.acting()}
+
+
+def _accounts(paper: PaperExchange) -> list[Watched]:
+    """Return the accounts with what runs there, as the exchange itself shows it."""
     settings = paper.settings()
     endpoints = Endpoints(
         api_url=settings["LN_MARKETS_API_URL"], stream_url=settings["LN_MARKETS_STREAM_URL"]
     )
-    clock = ServerClock()  # of the exchange, so measured once for all
-    return [
-        RestClient(
-            endpoints,
-            Credentials(key=account["key"], secret=account["secret"], passphrase=account["passphrase"]),
-            server_clock=clock,
-        )
-        for account in paper.announced["accounts"]
-    ]
-
-
-def _margins(clients: list[RestClient]) -> dict[str, int]:
-    """Return the sats of margin of every position that runs at the exchange, by its id."""
-    return {str(trade.id): int(trade.margin) for client in clients for trade in client.running_trades()}
-
-
-def _states(executions: list[dict[str, Any]]) -> str:
-    states = [execution["state"] for execution in executions]
-    return (
-        ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states))) or "no execution"
-    )
+    clock, guarded = ServerClock(), _guarded_keys()  # the clock is the exchange's: one for all
+    found = []
+    for account in paper.announced["accounts"]:
+        credentials = Credentials(**{name: account[name] for name in ("key", "secret", "passphrase")})
+        client = RestClient(endpoints, credentials, server_clock=clock)
+        found.append(watch(client, guarded=credentials.key in guarded))
+    return found

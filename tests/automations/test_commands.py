@@ -5,7 +5,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from decimal import Decimal
@@ -35,6 +35,13 @@ from tests.waiting import wait_until
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture
+def venue() -> Iterator[Simulator]:
+    """As many accounts as the demo has."""
+    with Simulator(accounts=4) as simulator:
+        yield simulator
+
+
 def announced(accounts: Sequence[PaperAccount]) -> str:
     """Return the first line of the paper exchange."""
     listed = [asdict(account.credentials) | {"balance": account.balance} for account in accounts]
@@ -47,7 +54,7 @@ def demo(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.django_db
-def test_the_demo_has_two_accounts_with_positions_each_way_and_a_guard_on_each(
+def test_the_demo_has_positions_each_way_on_every_account_and_a_guard_on_half_of_them(
     paper: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     demo(announced(paper.accounts), monkeypatch)
@@ -56,12 +63,13 @@ def test_the_demo_has_two_accounts_with_positions_each_way_and_a_guard_on_each(
         assert account.may_act
         sides = {position.side for position in client_for(account).rest.running_trades()}
         assert sides == set(Side)
-    assert [account.owner.username for account in Account.objects.all()] == ["demo", "demo"]
+    assert [account.owner.username for account in Account.objects.all()] == ["demo"] * 4
     for guard in MarginGuard.acting():
         guard.full_clean()
         for step in guard.steps.all():
             step.full_clean()
-    assert MarginGuard.objects.count() == 2
+    guarded = MarginGuard.objects.values_list("account__name", flat=True)
+    assert set(guarded) == {"Demo at 25x", "Demo at 50x"}
 
 
 @pytest.mark.django_db
@@ -77,7 +85,7 @@ def test_the_demo_set_up_again_keeps_what_is_there(
     demo(announced(paper.accounts), monkeypatch)
 
     assert len(paper.writes()) == writes, "no position is opened twice"
-    assert Account.objects.count() == MarginGuard.objects.count() == 2
+    assert (Account.objects.count(), MarginGuard.objects.count()) == (4, 2)
     assert Account.objects.filter(name="renamed by its owner").exists()
     assert not MarginGuard.objects.exclude(enabled=False).exists()
     assert not GuardStep.objects.exclude(threshold_percent=Decimal("0.5")).exists()
@@ -89,13 +97,13 @@ def test_the_demo_takes_over_the_keys_of_a_new_paper_exchange(
 ) -> None:
     demo(announced(paper.accounts), monkeypatch)
 
-    with Simulator(seed=2) as new:
+    with Simulator(seed=2, accounts=4) as new:
         settings.LN_MARKETS_ENDPOINTS = {Network.PAPER: endpoints_of(new)}
         demo(announced(new.accounts), monkeypatch)
 
         assert all(account.may_act for account in Account.objects.all())
-        assert len(new.writes()) == 4
-    assert Account.objects.count() == 2
+        assert len(new.writes()) == 8
+    assert Account.objects.count() == 4
 
 
 @pytest.mark.django_db
@@ -128,7 +136,7 @@ def test_the_demo_refuses_rubbish_in_one_sentence(line: str, monkeypatch: pytest
 def test_the_demo_says_how_many_accounts_it_needs(
     paper: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(CommandError, match="needs 2 paper accounts, and was given 1"):
+    with pytest.raises(CommandError, match="needs 4 paper accounts, and was given 1"):
         demo(announced(paper.accounts[:1]), monkeypatch)
 
     assert not Account.objects.exists()

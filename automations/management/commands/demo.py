@@ -13,8 +13,9 @@ from exchange.errors import ExchangeError
 
 class Command(BaseCommand):
     help = (
-        "Give the accounts of a paper exchange to a demo owner, with positions near liquidation and a"
-        " guard on each. Standard input: the first line that `python -m exchange.simulator` prints."
+        "Give the accounts of a paper exchange to a demo owner, with positions near liquidation, and a"
+        " guard on half of them. Standard input: the first line that `python -m exchange.simulator`"
+        " prints."
     )
 
     def handle(self, *_args: Any, **_options: Any) -> None:

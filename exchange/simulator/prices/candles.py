@@ -1,7 +1,7 @@
 """Recorded one-minute candles as a price path (columns open_time, open, high, low, close)."""
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
@@ -114,6 +114,17 @@ def _price(column: str, text: str) -> Decimal:
     if not MIN_PRICE <= price <= MAX_PRICE:
         raise ValueError(f"{column} {text} is not between {MIN_PRICE} and {MAX_PRICE}")
     return price
+
+
+def fall_over_s(candles: Sequence[Candle]) -> float:
+    """Return the seconds from the first open to the end of the deepest fall from any high before it."""
+    deepest, over, high = Fraction(0), 0, candles[0].high
+    for number, candle in enumerate(candles):
+        high = max(high, candle.high)
+        fallen = 1 - Fraction(candle.low) / Fraction(high)
+        if fallen > deepest:
+            deepest, over = fallen, number + 1
+    return float(over * CANDLE_S)
 
 
 def ticks(candles: Iterable[Candle], *, tick_s: float) -> Iterator[tuple[float, UsdPerBtc]]:

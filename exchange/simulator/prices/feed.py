@@ -26,12 +26,30 @@ class Feed:
     Args:
         first: what the market opens at; None leaves that to the settings.
         speed: how many seconds of the market pass in one second of ours.
+        falls_s: seconds of the market from the beginning to the end of the deepest fall.
+        waits: whether the path begins only when `begin` is called.
     """
 
-    def __init__(self, path: Ticks, *, first: UsdPerBtc | None, speed: float) -> None:
+    def __init__(
+        self,
+        path: Ticks,
+        *,
+        first: UsdPerBtc | None,
+        speed: float,
+        falls_s: float | None = None,
+        waits: bool = False,
+    ) -> None:
         self._path = path
         self._first = first
         self._speed = speed
+        self.fall_over_s = None if falls_s is None else falls_s / speed
+        """In seconds of ours; None where that is not known."""
+        self._begun = asyncio.Event()
+        if not waits:
+            self.begin()
+
+    def begin(self) -> None:
+        self._begun.set()
 
     async def open(self) -> UsdPerBtc | None:
         return self._first
@@ -41,6 +59,7 @@ class Feed:
 
     async def run(self, move: Callable[[UsdPerBtc], None]) -> None:
         """Move the price along the path until it ends; then the price stays."""
+        await self._begun.wait()
         loop = asyncio.get_running_loop()
         due_s = loop.time()
         for after_s, price in self._path:
@@ -59,14 +78,19 @@ def chosen(settings: Settings) -> Feed | LiveFeed | None:
         case "live":
             return LiveFeed(settings.live_url)
         case "synthetic":
-            path = synthetic.ticks(settings.seed, settings.start_price)
-            return Feed(path, first=None, speed=settings.speed or 1.0)
+            return Feed(
+                synthetic.ticks(settings.seed, settings.start_price),
+                first=None,
+                speed=settings.speed or 1.0,
+                falls_s=synthetic.FALL_OVER_S,
+                waits=settings.waits,
+            )
         case file:
-            return _from_file(Path(file), settings.speed or FILE_SPEED)
+            return _from_file(Path(file), settings.speed or FILE_SPEED, waits=settings.waits)
 
 
-def _from_file(path: Path, speed: float) -> Feed:
+def _from_file(path: Path, speed: float, *, waits: bool) -> Feed:
     rows = candles.read(path)
     ticks = candles.ticks(rows, tick_s=REAL_TICK_S * speed)
     _, first = next(ticks)
-    return Feed(ticks, first=first, speed=speed)
+    return Feed(ticks, first=first, speed=speed, falls_s=candles.fall_over_s(rows), waits=waits)

@@ -10,7 +10,9 @@ from typing import Final
 from exchange.money import UsdPerBtc, nearest_tick
 
 TICK_S: Final = 0.1
-_CYCLE: Final = ((0, "1"), (20, "1"), (40, "0.94"), (100, "1"), (180, "1"))
+FALL_OVER_S: Final = 40
+"""When the first crash is at its deepest."""
+_CYCLE: Final = ((0, "1"), (20, "1"), (FALL_OVER_S, "0.94"), (100, "1"), (180, "1"))
 """Seconds into the cycle, and the price there as a share of where it began."""
 _NOISE: Final = 0.0003
 _PULL: Final = 0.05

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -80,6 +81,28 @@ def test_recorded_prices_move_the_market(tmp_path: Path) -> None:
     with running(*arguments) as (_, line), Stream(line["stream"]) as stream:
         stream.call("subscribe", topics=[LAST_PRICE])
         assert 19990 <= stream.push()["data"]["lastPrice"] <= 20010
+
+
+def test_prices_wait_until_they_are_let_run(tmp_path: Path) -> None:
+    path = tmp_path / "prices.csv"
+    path.write_text(
+        "open_time,open,high,low,close\n0,20000,20000,20000,20000\n60000,20000,20010,19990,19995\n"
+    )
+    with running("--prices", str(path), "--speed", "600", "--wait") as (process, line):
+        time.sleep(0.5)  # longer than the file would take
+        first = requests.get(f"{line['rest']}/futures/ticker", timeout=5).json()
+        told = requests.post(f"{line['control']}/prices", timeout=5).json()
+        assert process.stderr
+        assert process.stderr.readline().endswith(" the prices have ended, the last one stays\n")
+        ended = requests.get(f"{line['control']}/ticks", timeout=5).json()
+
+    assert (first["lastPrice"], ended[-1]["price"]) == (20000, 19995)
+    assert told == {"fallOverS": 0.2}
+
+
+def test_prices_by_hand_have_no_fall_that_is_known() -> None:
+    with running("--prices", "manual", "--wait") as (_, line):
+        assert requests.post(f"{line['control']}/prices", timeout=5).json() == {"fallOverS": None}
 
 
 def test_the_end_of_the_prices_is_told_and_the_last_one_stays(tmp_path: Path) -> None:

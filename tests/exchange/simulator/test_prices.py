@@ -140,3 +140,22 @@ def test_the_feed_keeps_the_pace_and_ends_with_its_path() -> None:
     asyncio.run(Feed(iter(path), first=None, speed=20).run(seen.append))
     assert 0.1 <= time.monotonic() - began_s < 2
     assert seen == [1, 2, 3, 4]
+
+
+def test_the_deepest_fall_of_a_file_is_over_with_its_lowest_candle(tmp_path: Path) -> None:
+    minutes = ("100,100,100,100", "100,120,100,120", "120,120,90,95", "95,110,95,110", "110,110,85,99")
+    rows = candles.read(
+        file_with(tmp_path, HEADER, *(f"{at * 60_000},{row}" for at, row in enumerate(minutes)))
+    )
+
+    assert candles.fall_over_s(rows[:4]) == 180
+    assert candles.fall_over_s(rows) == 300
+    assert candles.fall_over_s(rows[:2]) == 0, "it only rises"
+
+
+def test_the_made_up_fall_is_over_at_its_lowest_price() -> None:
+    ticks = list(islice(synthetic.ticks(1, UsdPerBtc(Decimal(100_000))), 1000))
+    lowest = min(range(1000), key=lambda number: ticks[number][1])
+
+    assert (lowest + 1) * synthetic.TICK_S == pytest.approx(synthetic.FALL_OVER_S, abs=1)
+    assert ticks[lowest][1] < 94_500, "longs at 25x and 50x are liquidated"

@@ -12,9 +12,9 @@ def test_run_has_defaults() -> None:
 
 
 def test_smoke_takes_free_ports() -> None:
-    found = read(["smoke", "--speed", "60", "--limit-s", "9"])
+    found = read(["smoke", "--speed", "60", "--seconds", "9"])
 
-    assert found == Options(command="smoke", speed="60", web_port=0, flower_port=0, limit_s=9)
+    assert found == Options(command="smoke", speed="60", web_port=0, flower_port=0, seconds=9)
 
 
 def test_a_file_of_prices_is_found_from_where_it_was_typed(
@@ -43,6 +43,9 @@ def test_smoke_hurries_through_recorded_prices(tmp_path: Path) -> None:
         pytest.param(["run", "--web-port", "65536"], "65536 is not a port", id="beyond all ports"),
         pytest.param(["run", "--flower-port", "-1"], "-1 is not a port", id="below all ports"),
         pytest.param(["run", "--prices", "no.csv"], "there is no file no.csv", id="no such file"),
+        pytest.param(["smoke", "--seconds", "-3"], "SECONDS must be a number above", id="no time"),
+        pytest.param(["smoke", "--seconds", "soon"], "SECONDS must be a number above", id="a word"),
+        pytest.param(["smoke", "--seconds", "inf"], "SECONDS must be a number above", id="for ever"),
         pytest.param(["smoke", "--web-port", "1"], "unrecognized arguments", id="not for smoke"),
     ],
 )

@@ -34,29 +34,6 @@ _TICK = {"time": 1_000, "price": 99000.5, "sent_at_us": 1_000_250}
 
 
 @pytest.mark.parametrize(
-    ("executions", "now", "saved"),
-    [
-        pytest.param([_execution()], {"p": 1_500}, True, id="topped up and running"),
-        pytest.param([], {"p": 1_500}, False, id="nothing was done"),
-        pytest.param([_execution()], {"p": 1_000}, False, id="the margin is as before"),
-        pytest.param([_execution()], {}, False, id="the position is gone"),
-        pytest.param([_execution()], {"q": 1_500}, False, id="another position has more"),
-        pytest.param(
-            [_execution(), _execution(state="unknown")], {"p": 1_500}, False, id="one is unsettled"
-        ),
-        pytest.param(
-            [_execution(action="close_position")], {"p": 1_500}, False, id="closing is not saving"
-        ),
-        pytest.param([_execution(state="rejected")], {"p": 1_500}, False, id="it was refused"),
-    ],
-)
-def test_saved_means_confirmed_settled_and_still_running(
-    executions: list[dict[str, Any]], now: dict[str, int], saved: bool
-) -> None:
-    assert report.is_saved(executions, {"p": 1_000, "q": 1_000}, now) is saved
-
-
-@pytest.mark.parametrize(
     ("executions", "writes", "twice"),
     [
         pytest.param([_execution()], [_write()], 0, id="one for one"),
@@ -98,6 +75,12 @@ def test_an_order_is_timed_from_its_tick_to_the_exchange() -> None:
     ]
 
     assert report.tick_to_order_ms(executions, ledger) == {"p50": 4.0, "max": 7.0}
+
+
+def test_what_sends_nothing_has_no_time() -> None:
+    executions = [_execution(action="notify", amount=None)]
+
+    assert report.tick_to_order_ms(executions, {"ticks": [_TICK], "writes": []}) is None
 
 
 def test_without_a_tick_there_is_no_time() -> None:

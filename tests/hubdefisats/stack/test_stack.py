@@ -76,7 +76,7 @@ def _is_reached_by_commands_typed_beside_it(stack: RunningStack) -> None:
         text=True,
         check=False,
     )
-    assert done.stdout.split() == ["paper", "2"]
+    assert done.stdout.split() == ["paper", "4"]
 
 
 _ASK = """
@@ -117,7 +117,7 @@ def _lives(url: str) -> bool:
 
 
 @pytest.mark.timeout(150)
-def test_smoke_sees_a_position_saved_on_candles_that_fall(folder: Path) -> None:
+def test_smoke_lives_through_candles_that_fall(folder: Path) -> None:
     file = folder / "falling.csv"
     _write_falling_candles(file)
 
@@ -131,7 +131,10 @@ def test_smoke_sees_a_position_saved_on_candles_that_fall(folder: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     line = json.loads(done.stdout)
-    assert line["confirmed"] >= 1
+    assert line["confirmed"] >= 2
+    assert (line["guarded"], line["guarded_running"], line["guarded_liquidated"]) == (4, 4, 0)
+    assert (line["unguarded"], line["unguarded_liquidated"]) == (4, 2), "the longs, at 25x and 50x"
+    assert line["told"] >= line["confirmed"]
     assert line["duplicates"] == 0
     assert 0 < line["tick_to_order_ms"]["p50"] <= line["tick_to_order_ms"]["max"]
     assert line["prices"] == "falling.csv"

@@ -1,0 +1,1 @@
+"""Guards against falls in simulated time, beside the best that any executor of theirs could do."""

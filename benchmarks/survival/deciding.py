@@ -1,0 +1,113 @@
+"""The seam to the live code: its rule, its gates and its budgets, on tables that are never saved."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from fractions import Fraction
+
+from accounts.models import Account
+from automations import budgets, gates
+from automations.gates import Choice, Request
+from automations.models import GuardStep, MarginGuard
+from automations.reading import Seen
+from automations.rules.actions import Decision, Hold
+from automations.rules.margin_guard import AddToReach, Close, GuardConfig, Step
+from automations.rules.presets import Preset
+from benchmarks.survival.account_book import AccountBook, moment
+from exchange.account import Balance
+from exchange.market import Quote, Source
+from exchange.money import Sats, UsdPerBtc
+from exchange.position import Position, PositionsSnapshot, Regime
+
+_NUMBER = 1
+"""Of the one account and its one guard."""
+
+
+class Guard:
+    """What a preset makes of a guard's tables, and what the gates let it do."""
+
+    def __init__(self, preset: Preset, regime: Regime, book: AccountBook) -> None:
+        self.book = book
+        self._table = _table(preset, regime)
+        self.rule: GuardConfig = self._table.rule()
+
+    def budget_of(self, position: Position) -> Sats:
+        """Return what all top-ups of the position together may cost."""
+        found = budgets.per_position(self._table, position)
+        assert found is not None, "each preset has a budget"
+        return found
+
+    def choose(
+        self,
+        wishes: Sequence[Decision],
+        position: Position,
+        price: UsdPerBtc,
+        *,
+        priced_ms: int,
+        known_ms: int,
+        now_ms: int,
+    ) -> Choice:
+        """Ask the live gates.
+
+        Args:
+            wishes: what the rule asks for, in its order.
+            position: as it is known.
+            price: the price of the look.
+            priced_ms: since when it is the price.
+            known_ms: when the position was read, or answered.
+            now_ms: when the gates are asked.
+        """
+        first = next((wish for wish in wishes if not isinstance(wish, Hold)), None)
+        if first is None:
+            return Choice(refusals=tuple(gates.declined(wishes)))
+        balance = Balance(free=self.book.free, at=moment(self.book.free_ms))
+        request = Request(
+            automation=self._table,
+            action=first,
+            seen=Seen(
+                quote=Quote(price=price, at=moment(priced_ms), time_ms=priced_ms, source=Source.STREAM),
+                positions=PositionsSnapshot(
+                    positions=(position,), at=moment(known_ms), source=Source.REST
+                ),
+                balance=balance,
+            ),
+            now=moment(now_ms),
+            condition=self.book.condition(position.id, now_ms),
+            balance=balance,
+        )
+        return gates.choose(request, wishes)
+
+
+def _table(preset: Preset, regime: Regime) -> MarginGuard:
+    guard = MarginGuard(
+        pk=_NUMBER,
+        account=Account(pk=_NUMBER),
+        regime=regime.value,
+        metric=preset.metric.value,
+        budget_per_position_percent=_percent(preset.budget),
+        backstop=preset.backstop,
+        cooldown_s=preset.cooldown_s,
+    )
+    guard.take_steps([_step(guard, step) for step in preset.steps], ())
+    return guard
+
+
+def _step(guard: MarginGuard, step: Step) -> GuardStep:
+    target_percent: Decimal | None = None
+    match step.response:
+        case AddToReach(target=target):
+            does, target_percent = GuardStep.Does.ADD_TO_REACH, _percent(target)
+        case Close():
+            does = GuardStep.Does.CLOSE
+        case _:
+            raise NotImplementedError(f"no preset has {step.response}")
+    return GuardStep(
+        pk=step.number,
+        guard=guard,
+        threshold_percent=_percent(step.threshold),
+        does=does,
+        target_percent=target_percent,
+    )
+
+
+def _percent(share: Fraction) -> Decimal:
+    return Decimal(share.numerator * 100) / Decimal(share.denominator)
