@@ -56,8 +56,11 @@ def test_an_automation_is_added_as_typed(browser: Browser, common: dict[str, str
     made = KINDS[kind].objects.get()
     assert (made.name, made.enabled, made.shadow, made.cooldown_s) == ("typed name", True, False, 10)
     assert "typed name" in text(browser.get(change(made, kind)))
-    stored = {name: value for name, value in TYPED[kind].items() if hasattr(made, name)}
-    stored = {name: value == "on" or value for name, value in stored.items() if value}
+    stored: dict[str, object] = {
+        name: value for name, value in TYPED[kind].items() if hasattr(made, name)
+    }
+    ticked = {name: True for name, value in stored.items() if value == "on"}
+    stored = {name: value for name, value in stored.items() if value} | ticked
     assert KINDS[kind].objects.filter(**(stored))
 
 

@@ -69,7 +69,7 @@ def test_what_cannot_be_told_is_quarantined_and_counts_as_spent(
 
     assert settled.state == "quarantined"
     rest_until_ready(guard)
-    assert guard.budget_per_position_sats - Execution.objects.spending().sats() == 30_000
+    assert Execution.objects.spending().sats() == 20_000
 
 
 @pytest.mark.parametrize(

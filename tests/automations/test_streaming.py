@@ -145,7 +145,7 @@ def test_a_position_that_a_worker_announces_is_armed_before_it_can_be_read(
         venue.fault("status", status=503, path="/v3/futures/isolated/trades/running", next=10_000)
 
         opened = replace(long, id=PositionId("opened just now"))
-        changes.announce(redis_client(), account.pk, position=opened)
+        changes.announce(redis_client(), account, position=opened)
         wait_for(accounts=1, triggers=2)
 
         venue.clear_faults()
@@ -162,7 +162,7 @@ def test_when_a_cooldown_ends_somebody_looks_at_once_and_not_before(
         wait_until(lambda: waiting("urgent"), what="the first look is asked for")
 
         until = timezone.now() + timedelta(seconds=3)
-        changes.announce_cooldown(redis_client(), account.pk, guard.pk, long.id, until)
+        changes.announce_cooldown(redis_client(), account, guard.pk, long.id, until)
         before = len(waiting("urgent"))
         wait_until(lambda: len(waiting("urgent")) > before, what="a look after the cooldown")
 
