@@ -63,7 +63,7 @@ def read(
         return Seen(quote=snapshot.quote, positions=snapshot.positions, balance=snapshot.balance)
     # The price after the position: it would be old by the time a slow exchange has answered.
     limit_s = settings.DATA_MAX_AGE_S if positions_max_age_s is None else positions_max_age_s
-    positions = client.cross(limit_s)
+    positions = client.held_cross(limit_s, not_before, ahead=ahead)
     return replace(read_price(client, ahead=ahead), positions=positions)
 
 

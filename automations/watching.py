@@ -93,7 +93,10 @@ class Watch:
         Returns:
             what it tells beside the positions themselves.
         """
-        self._live.put_positions(self.watched.account_id, _isolated(snapshot))
+        account_id = self.watched.account_id
+        self._live.put_positions(account_id, _of(Regime.ISOLATED, snapshot))
+        if snapshot.with_cross:
+            self._live.put_cross(account_id, _of(Regime.CROSS, snapshot))
         with self._lock:
             known = self._snapshot
             if known is not None and known.at > snapshot.at:
@@ -222,7 +225,7 @@ def _trigger(watched: Watched, plan: Plan, position_id: PositionId | None, level
     )
 
 
-def _isolated(snapshot: PositionsSnapshot) -> PositionsSnapshot:
-    """Return the snapshot as the live view keeps it: the cross position is always read anew."""
-    trades = tuple(each for each in snapshot.positions if each.regime is Regime.ISOLATED)
-    return snapshot if len(trades) == len(snapshot.positions) else replace(snapshot, positions=trades)
+def _of(regime: Regime, snapshot: PositionsSnapshot) -> PositionsSnapshot:
+    """Return the part of the snapshot that the live view keeps under one name."""
+    part = tuple(each for each in snapshot.positions if each.regime is regime)
+    return snapshot if len(part) == len(snapshot.positions) else replace(snapshot, positions=part)

@@ -1,7 +1,7 @@
 """One client for whoever acts: the live view where it is fresh enough, else REST; writes by REST."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import SupportsFloat, TypeVar
@@ -126,6 +126,20 @@ class Client:
             balance=view.balance,
         )
 
+    def held_cross(
+        self, max_age_s: float, not_before: datetime | None = None, *, ahead: View | None = None
+    ) -> PositionsSnapshot:
+        """Return the cross position as `snapshot` does the trades: held where fresh, else read.
+
+        Raises:
+            TransientError: also where the answer came too late to be that fresh.
+        """
+        for view in (ahead, self._own_view()):
+            held = view.cross if view else None
+            if held and self._is_fresh(held, max_age_s, not_before):
+                return replace(held, with_cross=True)
+        return self.cross(max_age_s)
+
     def cross(self, max_age_s: float | None = None) -> PositionsSnapshot:
         """Read the cross position by REST, as a snapshot of one position or none.
 
@@ -136,6 +150,8 @@ class Client:
         position = self.rest.cross.position().running()
         held = (position,) if position else ()
         snapshot = PositionsSnapshot(positions=held, at=at, source=Source.REST, with_cross=True)
+        if self._live:
+            self._live.put_cross(self._account_id, snapshot)
         return snapshot if max_age_s is None else self._in_time(snapshot, max_age_s)
 
     def account(self) -> AccountState:
@@ -163,24 +179,24 @@ class Client:
         return self.rest.canceled_trades(span)
 
     def open_trade(self, trade: NewTrade) -> Position | OpenOrder:
-        return self._changing(lambda: self.rest.open_trade(trade))
+        return self.changing(lambda: self.rest.open_trade(trade))
 
     def close(self, trade_id: PositionId, *, urgency: SupportsFloat | None = None) -> ClosedTrade:
-        return self._changing(lambda: self.rest.close(trade_id, urgency=urgency))
+        return self.changing(lambda: self.rest.close(trade_id, urgency=urgency))
 
     def cancel(self, trade_id: PositionId) -> CanceledTrade:
-        return self._changing(lambda: self.rest.cancel(trade_id))
+        return self.changing(lambda: self.rest.cancel(trade_id))
 
     def cancel_all(self) -> tuple[CanceledTrade, ...]:
-        return self._changing(self.rest.cancel_all)
+        return self.changing(self.rest.cancel_all)
 
     def add_margin(
         self, trade_id: PositionId, amount: Sats, *, urgency: SupportsFloat | None = None
     ) -> Position:
-        return self._changing(lambda: self.rest.add_margin(trade_id, amount, urgency=urgency))
+        return self.changing(lambda: self.rest.add_margin(trade_id, amount, urgency=urgency))
 
     def cash_in(self, trade_id: PositionId, amount: Sats) -> Position:
-        return self._changing(lambda: self.rest.cash_in(trade_id, amount))
+        return self.changing(lambda: self.rest.cash_in(trade_id, amount))
 
     def set_stoploss(
         self,
@@ -190,12 +206,12 @@ class Client:
         trailing: Decimal | None = None,
         urgency: SupportsFloat | None = None,
     ) -> Position | OpenOrder:
-        return self._changing(
+        return self.changing(
             lambda: self.rest.set_stoploss(trade_id, value, trailing=trailing, urgency=urgency)
         )
 
     def set_takeprofit(self, trade_id: PositionId, value: UsdPerBtc | None) -> Position | OpenOrder:
-        return self._changing(lambda: self.rest.set_takeprofit(trade_id, value))
+        return self.changing(lambda: self.rest.set_takeprofit(trade_id, value))
 
     def _view(self) -> View:
         return self._live.read(self._network, self._account_id) if self._live else View()
@@ -247,7 +263,8 @@ class Client:
             value, max_age_s=max_age_s, now=self._now(), not_before=not_before
         )
 
-    def _changing(self, write: Callable[[], Value]) -> Value:
+    def changing(self, write: Callable[[], Value]) -> Value:
+        """Carry a write out; positions that were seen before it ended are unknown afterwards."""
         try:
             return write()
         finally:

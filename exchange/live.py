@@ -50,6 +50,9 @@ class View:
 
     quote: Quote | None = None
     positions: PositionsSnapshot | None = None
+    """The isolated trades."""
+    cross: PositionsSnapshot | None = None
+    """The cross position, or none."""
     balance: Balance | None = None
 
 
@@ -90,6 +93,10 @@ class LiveView:
 
     def put_positions(self, account_id: int, snapshot: PositionsSnapshot) -> None:
         self._put(_positions_key(account_id), snapshot.at, positions_text(snapshot))
+
+    def put_cross(self, account_id: int, snapshot: PositionsSnapshot) -> None:
+        """Put the cross position, or that it is flat; it is read apart from the trades."""
+        self._put(_cross_key(account_id), snapshot.at, positions_text(snapshot))
 
     def put_balance(self, account_id: int, balance: Balance) -> None:
         self._put(_balance_key(account_id), balance.at, balance_text(balance))
@@ -141,7 +148,8 @@ def _keys(network: str | None, account_id: int | None) -> Iterator[str]:
     if network is not None:
         yield _price_key(network)
     if account_id is not None:
-        yield from (_positions_key(account_id), _balance_key(account_id), _floor_key(account_id))
+        yield from (_positions_key(account_id), _cross_key(account_id))
+        yield from (_balance_key(account_id), _floor_key(account_id))
 
 
 def _view(held: Mapping[str, str | None], network: str | None, account_id: int | None) -> View:
@@ -153,6 +161,7 @@ def _view(held: Mapping[str, str | None], network: str | None, account_id: int |
         return View(
             quote=quote,
             positions=_above(floor, held[_positions_key(account_id)], positions_of),
+            cross=_above(floor, held[_cross_key(account_id)], positions_of),
             balance=_balance(held[_balance_key(account_id)]),
         )
     except (ValueError, KeyError, ArithmeticError) as error:
@@ -167,6 +176,10 @@ def _price_key(network: str) -> str:
 
 def _positions_key(account_id: int) -> str:
     return f"live:{account_id}:positions"
+
+
+def _cross_key(account_id: int) -> str:
+    return f"live:{account_id}:cross"
 
 
 def _balance_key(account_id: int) -> str:

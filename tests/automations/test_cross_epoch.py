@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.utils import timezone
 
+from accounts.gateway import redis_client
 from accounts.models import Account
 from automations import cross_epoch
 from automations.cross_epoch import seen_between
@@ -58,7 +59,9 @@ def since(account: Account) -> datetime | None:
 
 
 def flat_by_hand(client: Client) -> None:
+    """Nobody decides on what was there before: it may be some seconds old."""
     client.rest.cross.close_position()
+    redis_client().flushdb()
 
 
 @pytest.mark.usefixtures("spent")
