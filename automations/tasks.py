@@ -12,7 +12,16 @@ from django.conf import settings
 from django.utils import timezone
 from kombu.exceptions import OperationalError as QueueError
 
-from automations import closings, delivering, protection, reading_back, reconciling, retention, services
+from automations import (
+    closings,
+    delivering,
+    known_positions,
+    protection,
+    reading_back,
+    reconciling,
+    retention,
+    services,
+)
 from automations.executing import Cause
 from automations.models import AutoEntry, Execution, MarginGuard, TakeProfitStopLoss
 from automations.models.kinds import KINDS, Kind
@@ -143,6 +152,7 @@ def reconcile() -> str:
     """Settle executions whose answer never came."""
     settled = reconciling.settle_all()
     overdue = reading_back.read_back_overdue(timezone.now())
+    known_positions.read_unwatched(timezone.now())
     closings.explain()
     protection.look(timezone.now())
     for execution in settled:
