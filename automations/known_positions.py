@@ -1,18 +1,29 @@
 """Known positions: what the stream process sees running, written down, so that no end goes unseen."""
 
+import logging
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
+from accounts.crypto import SealBrokenError
+from accounts.gateway import client_for
 from accounts.models import Account
 from automations import journal
 from automations.models import KnownPosition
 from automations.models.known_position import TAKEN, values_of
-from automations.reading import plain
+from automations.reading import plain, read_all
+from exchange.errors import ExchangeError
 from exchange.position import Position, PositionsSnapshot, Regime
+
+logger = logging.getLogger(__name__)
+
+_UNWATCHED_AT_ONCE: Final = 10
+_MINUTE: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +70,30 @@ def write_down(readings: Collection[Reading]) -> set[int]:
             calm.gone += changes.gone
     _write(calm, accounts)
     return gone
+
+
+def read_unwatched(now: datetime) -> None:
+    """Read the accounts with known positions that no stream process watches, each once a minute.
+
+    Their owners disabled what watched over them, or no stream process lives; an end is told all the
+    same. An account that cannot be read is left to the next time.
+    """
+    unwatched = KnownPosition.objects.running().filter(
+        Q(look_at__isnull=True) | Q(look_at__lte=now),
+        Q(account__lease__holder__isnull=True) | Q(account__lease__holder__alive_until__lt=now),
+        account__is_active=True,
+        account__verified_at__isnull=False,
+    )
+    accounts = Account.objects.filter(known_positions__in=unwatched).distinct()[:_UNWATCHED_AT_ONCE]
+    for account in list(accounts):
+        unwatched.filter(account=account).update(look_at=now + _MINUTE)
+        try:
+            snapshot = read_all(client_for(account))
+        except (ExchangeError, SealBrokenError) as error:
+            extra = {"account": account.pk, "account_name": account.name, "error": str(error)}
+            logger.warning("unwatched account not read", extra=extra)
+            continue
+        write_down([Reading(account_id=account.pk, snapshot=snapshot, regimes=frozenset(Regime))])
 
 
 def _known(accounts: Iterable[int]) -> dict[int, dict[str, KnownPosition]]:

@@ -15,6 +15,7 @@ from kombu.exceptions import OperationalError as QueueError
 from automations import (
     closings,
     delivering,
+    known_positions,
     protection,
     reading_back,
     reconciling,
@@ -152,6 +153,7 @@ def reconcile() -> str:
     """Settle executions whose answer never came."""
     settled = reconciling.settle_all()
     overdue = reading_back.read_back_overdue(timezone.now())
+    known_positions.read_unwatched(timezone.now())
     closings.explain()
     protection.look(timezone.now())
     for execution in settled:

@@ -50,7 +50,7 @@ class KnownPosition(models.Model):
     first_seen_at = models.DateTimeField()
     seen_at = models.DateTimeField(help_text="When it last changed.")
     gone_at = models.DateTimeField(null=True, help_text="It is in no reading since.")
-    look_at = models.DateTimeField(null=True, help_text="Its end is not looked for before.")
+    look_at = models.DateTimeField(null=True, help_text="By beat, it is not looked for before.")
     unprotected_since = models.DateTimeField(null=True, help_text="Nobody can act on it.")
 
     objects: ClassVar[KnownPositionQuerySet] = KnownPositionQuerySet.as_manager()  # type: ignore[assignment]

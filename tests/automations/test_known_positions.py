@@ -5,11 +5,12 @@ from decimal import Decimal
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from accounts.models import Account
-from automations import closings, known_positions
+from automations import closings, known_positions, tasks
 from automations.known_positions import Reading
-from automations.models import JournalEntry, KnownPosition
+from automations.models import JournalEntry, KnownPosition, Lease, MarginGuard, Notification
 from exchange.client import Client
 from exchange.money import Sats
 from exchange.position import Position, Regime
@@ -58,6 +59,28 @@ def test_13_what_ended_while_everything_was_down_is_found_at_the_first_reading(
 
     assert closings.explain() == 1
     assert JournalEntry.objects.latest("id").event == "liquidated"
+
+
+@pytest.mark.usefixtures("guard", "long")
+def test_13_a_position_whose_guard_was_disabled_is_read_once_a_minute_and_its_end_is_told(
+    venue: Simulator,
+) -> None:
+    with streaming():
+        wait_until(KnownPosition.objects.running().exists, what="it is known")
+        MarginGuard.objects.update(enabled=False)
+        wait_until(lambda: not Lease.objects.exists(), what="nobody watches it")
+    tasks.reconcile()
+    venue.set_price(90_000)
+    tasks.reconcile()
+    assert KnownPosition.objects.running().exists(), "it was read within the minute"
+    KnownPosition.objects.update(look_at=timezone.now())
+
+    tasks.reconcile()
+
+    end = JournalEntry.objects.latest("id")
+    assert end.event == "liquidated"
+    assert "No guard watched it. “guard” was disabled" in end.message
+    assert "LIQUIDATED" in Notification.objects.latest("id").subject
 
 
 @pytest.mark.usefixtures("guard", "long")
