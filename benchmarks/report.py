@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -78,6 +79,29 @@ def parser(purpose: str) -> argparse.ArgumentParser:
     )
     made.add_argument("--results", type=Path, default=RESULTS, metavar="FOLDER", help="for the file")
     return made
+
+
+def measured_at(revision: str, benchmark: str) -> dict[str, Any]:
+    """Run a benchmark as another revision of the project has it; return its result.
+
+    Raises:
+        subprocess.CalledProcessError: there is no such revision, or its benchmark crashed.
+    """
+    with tempfile.TemporaryDirectory(prefix="hubdefisats-before-") as folder:
+        tree = Path(folder) / "project"
+        _git("worktree", "add", "--detach", str(tree), revision)
+        try:
+            done = subprocess.run(  # noqa: S603 - our own
+                [sys.executable, "-m", f"benchmarks.{benchmark}", "--results", folder],
+                cwd=tree,
+                check=True,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        finally:
+            _git("worktree", "remove", "--force", str(tree))
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def machine() -> dict[str, Any]:

@@ -9,6 +9,7 @@ import json
 import sys
 import threading
 import time
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from decimal import Decimal
@@ -273,8 +274,16 @@ def aims(floor: Figures, alone: Figures, beside: Figures) -> Mapping[str, Aim]:
     return straight | to_floor | queued
 
 
+def parsed() -> Namespace:
+    parser = report.parser(__doc__ or "")
+    parser.add_argument("--before", metavar="REVISION", help="measure this revision, too, in one run")
+    return parser.parse_args(sys.argv[1:])
+
+
 def main() -> None:
-    folder = report.parser(__doc__ or "").parse_args(sys.argv[1:]).results
+    chosen = parsed()
+    folder = chosen.results
+    before = report.measured_at(chosen.before, "tick_to_order") if chosen.before else None
     keys = str(3 * SAMPLES // EACH)
     with platform("--accounts", keys, "--limits", "off", PRIVATE_CALLS_PER_S="1000") as running:
         floor, alone, beside = measured(running)
@@ -283,6 +292,8 @@ def main() -> None:
         "alone": alone,
         f"with_{QUEUED}_entries_queued": beside,
     }
+    if before is not None:
+        figures["before"] = {"commit": before["commit"], "floor": before["floor"], **before["figures"]}
     report.publish(
         report.Report(
             benchmark="tick_to_order",
