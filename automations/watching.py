@@ -90,7 +90,7 @@ class Watch:
             self._snapshot = PositionsSnapshot(
                 positions=tuple(positions.values()), at=datetime.now(UTC), source=known.source
             )
-            self._arm()
+            self._arm(wakes=True)
 
     def wants_balance(self) -> bool:
         """Whether it is time to read the balance again; who is told so once is to do it.
@@ -133,11 +133,12 @@ class Watch:
         )
         return float(1 - max(Fraction(0), min(distances))) if distances else 0.0
 
-    def _arm(self) -> None:
+    def _arm(self, *, wakes: bool = False) -> None:
         if self._ended:
             return
         positions = self._snapshot.positions if self._snapshot else ()
-        self._crossing.arm(self.watched.account_id, triggers(self.watched, positions))
+        armed = triggers(self.watched, positions)
+        self._crossing.arm(self.watched.account_id, armed, wakes=wakes)
 
 
 def triggers(watched: Watched, positions: Iterable[Position]) -> Iterator[Trigger]:
