@@ -157,7 +157,7 @@ class Crossing:
 
     Args:
         fire: takes one crossed trigger with its tick.
-        wake: called when `due_in_s` may have become less.
+        wake: called when there is something to do before the next tick.
         clock: returns seconds from any fixed start, never going back.
     """
 
@@ -181,11 +181,16 @@ class Crossing:
     def __len__(self) -> int:
         return len(self._book)
 
-    def arm(self, account_id: int, triggers: Iterable[Trigger]) -> None:
-        """Replace everything armed for one account; what fired a moment ago goes on resting."""
+    def arm(self, account_id: int, triggers: Iterable[Trigger], *, wakes: bool = False) -> None:
+        """Replace everything armed for one account; what fired a moment ago goes on resting.
+
+        With `wakes` the newest price is weighed at once, without waiting for a tick.
+        """
         armed = list(triggers)  # computed here, so that no tick waits for it
         with self._lock:
             self._book.arm(account_id, armed, resting=self._resting.keys())
+        if wakes:
+            self._wake()
 
     def disarm(self, account_id: int) -> None:
         with self._lock:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
-from automations.crossing import Crossing, Departures, TickCell
+from automations.crossing import Crossing, Departures, Range, TickCell
 from automations.triggers import Trigger
 from exchange.admission import Admission
 from exchange.config import PRIVATE_TIMEOUTS, Endpoints, Network
@@ -183,6 +183,8 @@ class Market:
                 # The price goes first: whoever is called by a trigger must find it.
                 self._live.put_price(self.network, ticks.newest)
                 self.crossing.look(ticks)
+            elif newest := self._newest_if_fresh():  # what was armed since may be reached already
+                self.crossing.look(Range.of(newest))
             if self.crossing.due_in_s() <= 0:
                 self.crossing.look_again(self._newest_if_fresh())
             self._pass_time()

@@ -286,8 +286,8 @@ def _watched(account: Account, plans: tuple[Plan, ...]) -> Watched:
 def fire(watched: Watched, trigger: Trigger, tick: Quote) -> None:
     """Send one crossed trigger to the workers.
 
-    Where the queue is out of reach nothing is repeated: the next reading of the positions arms the
-    trigger again, and the sweep looks without one.
+    Where the queue is out of reach nothing is repeated: the trigger comes back by time, and the sweep
+    looks without one.
     """
     try:
         tasks.send(trigger.automation_id, trigger.position_id, urgent=trigger.urgent, tick=tick)

@@ -123,7 +123,7 @@ class Watch:
                 source=known.source,
                 with_cross=known.with_cross,
             )
-            self._arm()
+            self._arm(wakes=True)
 
     @property
     def is_guarded(self) -> bool:
@@ -195,11 +195,12 @@ class Watch:
         )
         return float(1 - max(Fraction(0), min(distances))) if distances else 0.0
 
-    def _arm(self) -> None:
+    def _arm(self, *, wakes: bool = False) -> None:
         if self._ended:
             return
         positions = self._snapshot.positions if self._snapshot else ()
-        self._crossing.arm(self.watched.account_id, triggers(self.watched, positions))
+        armed = triggers(self.watched, positions)
+        self._crossing.arm(self.watched.account_id, armed, wakes=wakes)
 
 
 def triggers(watched: Watched, positions: Iterable[Position]) -> Iterator[Trigger]:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
-from exchange.market import Quote
+from exchange.market import Quote, Source
 
 HELD_S: Final = 1.0
 """A value that nothing confirmed for so long is dropped."""
@@ -49,8 +49,9 @@ class Beliefs:
       the two is believed, too, unless they are far apart;
     * the other kind, index for a last price and the reverse, once believed within `percent` of it.
 
-    A tick that comes back drops it; so does `HELD_S`, or a tick too far away on the other side. So a
-    fall in which tick follows tick is known one tick late at most.
+    A tick that comes back drops it; so does `HELD_S`, or a tick too far away on the other side. REST
+    only confirms what the stream said and never denies it: its answer may be a second old. So a fall
+    in which tick follows tick is known one tick late at most, whatever REST says.
 
     Values are compared with stamps of their own kind: an older one says nothing new. Has no clock, and
     is not thread-safe. For the index, a `Quote` has it as its price.
@@ -173,9 +174,8 @@ class _Series:
             suspect.is_over, self._suspect = True, suspect
 
     def _came_back(self, value: Quote) -> list[Quote]:
-        # An answer from before the suspect says nothing of it.
         suspect = self._suspect
-        if suspect and (suspect.is_over or suspect.value.time_ms <= value.time_ms):
+        if suspect and (suspect.is_over or _denies(value, suspect.value)):
             self._drop()
         return self._believe([value])
 
@@ -204,6 +204,12 @@ class _Series:
 
     def _are_near(self, value: Quote, reference: Quote) -> bool:
         return abs(value.price - reference.price) * 100 <= self._percent * reference.price
+
+
+def _denies(value: Quote, suspect: Quote) -> bool:
+    """Whether a value that came back was said after the suspect, and not out of a cache of REST."""
+    cached = value.source is Source.REST and suspect.source is Source.STREAM
+    return suspect.time_ms <= value.time_ms and not cached
 
 
 def _side(value: Quote, reference: Quote) -> bool:

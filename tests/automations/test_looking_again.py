@@ -158,13 +158,17 @@ def test_a_cooldown_holds_back_nothing_else(
     assert timed.look_again(tick(90)) == 1
 
 
-def test_who_waits_for_ticks_is_woken_by_the_word_of_a_cooldown(fired: Fired) -> None:
+def test_who_waits_for_ticks_is_woken_by_word_of_a_worker(fired: Fired) -> None:
     woken: list[bool] = []
     crossing = Crossing(lambda *it: fired.append(it), wake=lambda: woken.append(True))
 
     crossing.cool_down(7, None, 1)
-
     assert woken == [True]
+
+    crossing.arm(1, [trigger(95)])
+    assert woken == [True], "a reading wakes nobody"
+    crossing.arm(1, [trigger(95)], wakes=True)
+    assert woken == [True, True]
 
 
 def test_while_the_index_stays_beyond_a_level_its_guard_is_not_fired_by_every_tick(

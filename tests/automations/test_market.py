@@ -221,6 +221,21 @@ def test_what_fired_fires_again_by_time_without_any_tick(
     wait_until(lambda: len(fired) >= 2, what="it fired again")
 
 
+@pytest.mark.parametrize("wakes", [True, False])
+def test_what_is_armed_beyond_the_price_fires_without_any_tick(
+    venue: Simulator, market_at: Open, fired: Fired, *, wakes: bool
+) -> None:
+    market = live(market_at(endpoints_of(venue)))
+    wait_for_price(100_000)
+    for topic in TOPICS:
+        venue.fault("missing", topic=topic, probability=1)
+
+    market.crossing.arm(1, [trigger(101_000)], wakes=wakes)
+
+    wait_until(lambda: fired, what="it fired")
+    assert fired[0][1].price == 100_000
+
+
 def test_a_cooldown_that_ends_wakes_who_looks(venue: Simulator, market_at: Open, fired: Fired) -> None:
     market = live(market_at(endpoints_of(venue)))
     wait_for_price(100_000)

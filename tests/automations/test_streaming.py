@@ -81,7 +81,8 @@ def test_a_changed_threshold_is_taken_over_and_crossing_it_sends_a_message_witho
     venue: Simulator, guard: MarginGuard, long: Position, account: Account
 ) -> None:
     wait_for(accounts=1, triggers=1)
-    venue.set_price(97_000)
+    for price in (98_500, 97_000):
+        venue.set_price(price)
     assert waiting("urgent") == [], "only from 95,238 on"
 
     GuardStep.objects.update(threshold_percent=Decimal(25))

@@ -41,15 +41,18 @@ class Heard:
         """Return the prices that are believed from now on."""
         self.passed_s += after_s
         stamp_s = self.passed_s if stamp_s is None else stamp_s
-        quotes = [None if each is None else self.quote(each, stamp_s) for each in (price, index)]
+        source = Source.REST if voice == REST else Source.STREAM
+        quotes = [
+            None if each is None else self.quote(each, stamp_s, source) for each in (price, index)
+        ]
         return [float(each.price) for each in self.beliefs.hear(*quotes, voice=voice)]
 
-    def quote(self, value: float, stamp_s: float) -> Quote:
+    def quote(self, value: float, stamp_s: float, source: Source) -> Quote:
         return Quote(
             price=UsdPerBtc(Decimal(str(value))),
             at=START + timedelta(seconds=self.passed_s),
             time_ms=round(stamp_s * 1000),
-            source=Source.STREAM,
+            source=source,
         )
 
     @property
@@ -200,8 +203,22 @@ def test_two_ticks_in_a_row_are_enough_however_slowly_they_come(heard: Heard) ->
 def test_a_tick_from_before_the_doubtful_one_does_not_settle_it(heard: Heard) -> None:
     heard.frame(94, None, voice=LAST_PRICE, stamp_s=9)
 
-    assert heard.frame(100, None, voice=REST, stamp_s=8.9) == [100]
+    assert heard.frame(100, None, voice=TICKER, stamp_s=8.9) == [100]
     assert heard.frame(94, None, voice=TICKER, stamp_s=9.5) == [94, 94]
+
+
+def test_an_answer_of_rest_out_of_a_cache_delays_no_true_fall(heard: Heard) -> None:
+    heard.price(94)
+
+    assert heard.price(100, voice=REST) == [100]
+    assert heard.price(93.5) == [94, 93.5]
+
+
+def test_in_the_fallback_one_bad_answer_of_rest_moves_nothing(heard: Heard) -> None:
+    assert heard.price(70, after_s=1, voice=REST) == []
+    assert heard.price(100, after_s=1, voice=REST) == [100]
+    assert heard.price(70, after_s=1, voice=REST) == [], "not twice in a row"
+    assert heard.price(70, after_s=1, voice=REST) == [70, 70]
 
 
 def test_after_a_pause_there_is_nothing_to_compare_with(heard: Heard) -> None:
