@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from accounts.gateway import redis_client
+from accounts.gateway import live_view, redis_client
 from automations import changes, gates, journal, resting
 from automations.gates import Choice, Refusal, Request
 from automations.intending import (
@@ -316,6 +316,9 @@ def _settle(
             entries += _limited(intent, intent.action, done, now)
         journal.append(*entries)
     position = done.position if done else None
+    if position is not None:
+        # Read anew it would be only an answering time from now, and the next look may not wait.
+        live_view().put_answer(execution.account_id, position, at=now)
     changes.announce(redis_client(), intent.automation.account, position=position)
     logger.info("execution settled", extra=_fields(intent) | {"state": state.value})
     return Outcome(

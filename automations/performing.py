@@ -22,7 +22,7 @@ from exchange.client import Client
 from exchange.cross import CrossOrderId, CrossOrderState, NewCrossOrder
 from exchange.errors import RejectedError
 from exchange.money import Usd
-from exchange.position import Position, PositionId, Regime
+from exchange.position import CROSS, Position, PositionId, Regime
 from exchange.trade import ClosedTrade, NewTrade, OpenOrder
 
 
@@ -62,13 +62,13 @@ def perform(
         return _cancel(action, client)
     assert position is not None
     if position.regime is Regime.CROSS:
-        return client.changing(lambda: _on_cross(action, position, client, label, urgency))
+        return client.changing(lambda: _on_cross(action, position, client, label, urgency), CROSS)
     return _on_isolated(action, client, urgency)
 
 
 def _open(order: NewTrade | NewCrossOrder, client: Client) -> Done:
     if isinstance(order, NewCrossOrder):
-        placed = client.changing(lambda: client.rest.cross.order(order))
+        placed = client.changing(lambda: client.rest.cross.order(order), CROSS)
         return Done(opened=PositionId(placed.id), rests=placed.state is CrossOrderState.OPEN)
     opened = client.open_trade(order)
     runs = opened if isinstance(opened, Position) else None
@@ -77,7 +77,7 @@ def _open(order: NewTrade | NewCrossOrder, client: Client) -> Done:
 
 def _cancel(order: CancelOrder, client: Client) -> Done:
     if order.regime is Regime.CROSS:
-        client.changing(lambda: client.rest.cross.cancel(CrossOrderId(order.position_id)))
+        client.changing(lambda: client.rest.cross.cancel(CrossOrderId(order.position_id)), CROSS)
     else:
         client.cancel(order.position_id)
     return Done()

@@ -101,6 +101,7 @@ class PositionLook:
             Regime(self._automation.regime),
             not_before=self._latest.settled_at if self._latest else None,
             positions_max_age_s=positions_max_age_s,
+            position_id=self._position_id,
         )
 
     def _waits_for_proof(self, outcome: Outcome) -> bool:

@@ -44,11 +44,13 @@ def read(
     not_before: datetime | None = None,
     ahead: View | None = None,
     positions_max_age_s: float | None = None,
+    position_id: PositionId | None = None,
 ) -> Seen:
     """Read the price, and positions no older than their limit nor than `not_before`.
 
     `ahead` is what the live view held when it was read for many accounts at once.
-    `positions_max_age_s` is the limit of the positions alone; by default that of the price.
+    `positions_max_age_s` is the limit of the positions alone; by default that of the price. Where only
+    one position is asked for, it may be the only one that is returned.
 
     Raises:
         ExchangeError: what was asked for cannot be had that fresh.
@@ -59,6 +61,7 @@ def read(
             not_before=not_before,
             ahead=ahead,
             positions_max_age_s=positions_max_age_s,
+            position_id=position_id,
         )
         return Seen(quote=snapshot.quote, positions=snapshot.positions, balance=snapshot.balance)
     # The price after the position: it would be old by the time a slow exchange has answered.

@@ -12,7 +12,7 @@ from exchange.live import LiveView, View, is_fresh
 from exchange.market import Quote, Source
 from exchange.money import Sats, UsdPerBtc
 from exchange.paging import Span
-from exchange.position import Position, PositionId, PositionsSnapshot
+from exchange.position import CROSS, Position, PositionId, PositionsSnapshot
 from exchange.rest import RestClient
 from exchange.trade import CanceledTrade, ClosedTrade, NewTrade, OpenOrder
 
@@ -101,10 +101,12 @@ class Client:
         *,
         ahead: View | None = None,
         positions_max_age_s: float | None = None,
+        position_id: PositionId | None = None,
     ) -> Snapshot:
         """Return price and positions; `not_before` is about the positions, `ahead` as for `glance`.
 
-        Positions may be as old as `positions_max_age_s` says, by default as old as the price.
+        Positions may be as old as `positions_max_age_s` says, by default as old as the price. Where
+        only one position is asked for, it may be the only one in the answer.
 
         Raises:
             TransientError: also where an answer came too late to be that fresh.
@@ -116,7 +118,7 @@ class Client:
             or not self._is_fresh(view.quote, max_age_s)
             or not self._is_fresh(view.positions, old_s, not_before)
         ):
-            view = self._view()
+            view = self._view(position_id)
         positions = self._fresh_positions(view, old_s, not_before)
         if positions is not view.positions and not self._is_fresh(view.quote, max_age_s):
             view = self._view()  # reading them may have taken seconds, in which the stream went on
@@ -134,7 +136,7 @@ class Client:
         Raises:
             TransientError: also where the answer came too late to be that fresh.
         """
-        for view in (ahead, self._own_view()):
+        for view in (ahead, self._own_view(CROSS)):
             held = view.cross if view else None
             if held and self._is_fresh(held, max_age_s, not_before):
                 return replace(held, with_cross=True)
@@ -182,7 +184,7 @@ class Client:
         return self.changing(lambda: self.rest.open_trade(trade))
 
     def close(self, trade_id: PositionId, *, urgency: SupportsFloat | None = None) -> ClosedTrade:
-        return self.changing(lambda: self.rest.close(trade_id, urgency=urgency))
+        return self.changing(lambda: self.rest.close(trade_id, urgency=urgency), trade_id)
 
     def cancel(self, trade_id: PositionId) -> CanceledTrade:
         return self.changing(lambda: self.rest.cancel(trade_id))
@@ -193,10 +195,10 @@ class Client:
     def add_margin(
         self, trade_id: PositionId, amount: Sats, *, urgency: SupportsFloat | None = None
     ) -> Position:
-        return self.changing(lambda: self.rest.add_margin(trade_id, amount, urgency=urgency))
+        return self.changing(lambda: self.rest.add_margin(trade_id, amount, urgency=urgency), trade_id)
 
     def cash_in(self, trade_id: PositionId, amount: Sats) -> Position:
-        return self.changing(lambda: self.rest.cash_in(trade_id, amount))
+        return self.changing(lambda: self.rest.cash_in(trade_id, amount), trade_id)
 
     def set_stoploss(
         self,
@@ -207,18 +209,22 @@ class Client:
         urgency: SupportsFloat | None = None,
     ) -> Position | OpenOrder:
         return self.changing(
-            lambda: self.rest.set_stoploss(trade_id, value, trailing=trailing, urgency=urgency)
+            lambda: self.rest.set_stoploss(trade_id, value, trailing=trailing, urgency=urgency),
+            trade_id,
         )
 
     def set_takeprofit(self, trade_id: PositionId, value: UsdPerBtc | None) -> Position | OpenOrder:
-        return self.changing(lambda: self.rest.set_takeprofit(trade_id, value))
+        return self.changing(lambda: self.rest.set_takeprofit(trade_id, value), trade_id)
 
-    def _view(self) -> View:
-        return self._live.read(self._network, self._account_id) if self._live else View()
+    def _view(self, position_id: PositionId | None = None) -> View:
+        return self._read(self._network, position_id)
 
-    def _own_view(self) -> View:
+    def _own_view(self, position_id: PositionId | None = None) -> View:
         """Return what the live view holds of the account, without the price."""
-        return self._live.read(None, self._account_id) if self._live else View()
+        return self._read(None, position_id)
+
+    def _read(self, network: str | None, position_id: PositionId | None) -> View:
+        return self._live.read(network, self._account_id, position_id) if self._live else View()
 
     def _fresh_price(self, view: View, max_age_s: float) -> Quote:
         if view.quote and self._is_fresh(view.quote, max_age_s):
@@ -263,11 +269,14 @@ class Client:
             value, max_age_s=max_age_s, now=self._now(), not_before=not_before
         )
 
-    def changing(self, write: Callable[[], Value]) -> Value:
-        """Carry a write out; positions that were seen before it ended are unknown afterwards."""
+    def changing(self, write: Callable[[], Value], position_id: PositionId | None = None) -> Value:
+        """Carry a write out; positions that were seen before it ended are unknown afterwards.
+
+        `position_id` is of the only position that it can change; None: nothing is known of that.
+        """
         try:
             return write()
         finally:
             # Also after a failure: what came of it is unknown, or refused for a state unlike ours.
             if self._live:
-                self._live.outdate(self._account_id, before=self._now())
+                self._live.outdate(self._account_id, before=self._now(), position_id=position_id)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, TypeVar, cast
+from typing import Final, cast
 
 from redis import Redis
 
@@ -19,15 +19,13 @@ from exchange.entries import (
     quote_of,
     quote_text,
 )
-from exchange.market import Quote
-from exchange.position import PositionsSnapshot
+from exchange.market import Quote, Source
+from exchange.position import CROSS, Position, PositionId, PositionsSnapshot
 from exchange.reach import Reach, connect
 
 __all__ = ["LiveView", "View", "connect", "is_fresh"]
 
 logger = logging.getLogger(__name__)
-
-Value = TypeVar("Value")
 
 _KEPT_S: Final = 120
 """Entries vanish by themselves; no reader may want one older."""
@@ -101,12 +99,23 @@ class LiveView:
     def put_balance(self, account_id: int, balance: Balance) -> None:
         self._put(_balance_key(account_id), balance.at, balance_text(balance))
 
-    def outdate(self, account_id: int, *, before: datetime) -> None:
+    def outdate(
+        self, account_id: int, *, before: datetime, position_id: PositionId | None = None
+    ) -> None:
         """Make positions seen before that moment unknown: the account was just changed.
 
-        The balance stays: what we spent since it was read is in our own record.
+        Whoever asks for one position is not concerned where another one was changed. The balance
+        stays: what we spent since it was read is in our own record.
         """
-        self._put(_floor_key(account_id), before, str(micros(before)))
+        text = str(micros(before))
+        self._put(_floor_key(account_id), before, text)
+        if position_id is not None:
+            self._put(_latest_key(account_id, position_id), before, text)
+
+    def put_answer(self, account_id: int, position: Position, *, at: datetime) -> None:
+        """Keep a position as the exchange answered to a write of ours that was settled then."""
+        answer = PositionsSnapshot(positions=(position,), at=at, source=Source.REST)
+        self._put(_latest_key(account_id, position.id), at, positions_text(answer))
 
     def price(self, network: str, *, max_age_s: float, now: datetime) -> Quote | None:
         quote = self.read(network, None).quote
@@ -119,9 +128,21 @@ class LiveView:
         fresh = held and is_fresh(held, max_age_s=max_age_s, now=now, not_before=not_before)
         return held if fresh else None
 
-    def read(self, network: str | None, account_id: int | None) -> View:
-        """Return what is known, in one round trip; what is not asked for is None."""
-        return self.read_all([(network, account_id)])[0]
+    def read(
+        self, network: str | None, account_id: int | None, position_id: PositionId | None = None
+    ) -> View:
+        """Return what is known, in one round trip; what is not asked for is None.
+
+        Where one position is asked for, positions may be that one alone, as the exchange answered to
+        the newest write of ours.
+        """
+        if account_id is None or position_id is None:
+            return self.read_all([(network, account_id)])[0]
+        keys = [*_keys(network, account_id), _latest_key(account_id, position_id)]
+        texts = self._get(keys)
+        if texts is None:
+            return View()
+        return _view(dict(zip(keys, texts, strict=True)), network, account_id, position_id)
 
     def read_all(self, asked: Sequence[tuple[str | None, int | None]]) -> list[View]:
         """Return the same for many networks and accounts, all of them in one round trip."""
@@ -152,16 +173,23 @@ def _keys(network: str | None, account_id: int | None) -> Iterator[str]:
         yield from (_balance_key(account_id), _floor_key(account_id))
 
 
-def _view(held: Mapping[str, str | None], network: str | None, account_id: int | None) -> View:
+def _view(
+    held: Mapping[str, str | None],
+    network: str | None,
+    account_id: int | None,
+    position_id: PositionId | None = None,
+) -> View:
     try:
         quote = None if network is None else _quote(held[_price_key(network)])
         if account_id is None:
             return View(quote=quote)
         floor = held[_floor_key(account_id)]
+        latest = floor if position_id is None else held[_latest_key(account_id, position_id)]
+        of_trades, of_cross = (floor, latest) if position_id == CROSS else (latest, floor)
         return View(
             quote=quote,
-            positions=_above(floor, held[_positions_key(account_id)], positions_of),
-            cross=_above(floor, held[_cross_key(account_id)], positions_of),
+            positions=_newest(of_trades, held[_positions_key(account_id)]),
+            cross=_newest(of_cross, held[_cross_key(account_id)]),
             balance=_balance(held[_balance_key(account_id)]),
         )
     except (ValueError, KeyError, ArithmeticError) as error:
@@ -186,6 +214,10 @@ def _balance_key(account_id: int) -> str:
     return f"live:{account_id}:balance"
 
 
+def _latest_key(account_id: int, position_id: PositionId) -> str:
+    return f"live:{account_id}:latest:{position_id}"
+
+
 def _floor_key(account_id: int) -> str:
     return f"live:{account_id}:floor"
 
@@ -198,8 +230,12 @@ def _balance(text: str | None) -> Balance | None:
     return None if text is None else balance_of(text)
 
 
-def _above(floor: str | None, text: str | None, read: Callable[[str], Value]) -> Value | None:
-    """Return the value of a text, unless the account was changed since."""
-    if text is None or (floor is not None and int(text.partition(" ")[0]) < int(floor)):
-        return None
-    return read(text)
+def _newest(newer: str | None, text: str | None) -> PositionsSnapshot | None:
+    """Return the snapshot of a text, or what came of a write since: one position, or not known."""
+    if text is not None and (newer is None or _stamp(text) >= _stamp(newer)):
+        return positions_of(text)
+    return positions_of(newer) if newer is not None and " " in newer else None
+
+
+def _stamp(text: str) -> int:
+    return int(text.partition(" ")[0])

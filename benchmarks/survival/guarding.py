@@ -23,10 +23,8 @@ from benchmarks.survival.deciding import Guard
 from benchmarks.survival.paths import halves_of
 from benchmarks.survival.slow_exchange import Answer, SlowExchange
 from exchange.money import UsdPerBtc
-from exchange.position import Position, Regime
+from exchange.position import Position
 
-READS_CROSS: Final = True
-"""The live view does not hold the cross position: each look reads it first."""
 LOOK_MS: Final = 20
 """From the trigger to the request, as measured for the whole stack on a busy machine."""
 SWEEP_MS: Final = 30_000
@@ -78,6 +76,8 @@ class Workers:
         self._agenda = exchange.agenda
         self._guard = guard
         self._tick = 0
+        self._shown_ms = 0
+        """From when on the live view shows the account as it is after our own last action."""
         self._watched = [Watched(one) for one in exchange.first]
         for one in self._watched:
             one.arm(guard, 0)
@@ -135,13 +135,13 @@ class Workers:
             one.acting, one.acts, one.refused = True, 0, set()
         else:
             one.closing = True
-        if one.position.regime is Regime.CROSS and READS_CROSS:
+        if self._exchange.now_ms < self._shown_ms:
             self._read(one, only)
         else:
             self._look_on(one, only)
 
     def _read(self, one: Watched, only: type[PositionAction] | None) -> None:
-        """The cross position is read by REST before each look."""
+        """Read the position by REST: nothing is decided on one from before our own last action."""
 
         def answered(answer: Answer) -> None:
             if answer.position is None:
@@ -150,7 +150,7 @@ class Workers:
             one.position, one.known_ms = answer.position, self._exchange.now_ms
             self._look_on(one, only)
 
-        self._exchange.read(one.position.id, self._nearness(one), answered)
+        self._exchange.read(one.position.id, answered)
 
     def _nearness(self, one: Watched) -> float:
         return float(one.position.liquidation_distance_at(self._exchange.path.price(self._tick)))
@@ -232,6 +232,7 @@ class Workers:
             self._leave(one, only)
             return
         one.position, one.known_ms = answer.position, self._exchange.now_ms
+        self._shown_ms = self._exchange.now_ms + self._exchange.answer_ms
         if answer.refused:
             one.refused.add(action.step)
         elif isinstance(action, SetStopLoss):

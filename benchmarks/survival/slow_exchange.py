@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from heapq import heappop, heappush
 from itertools import count
+from math import inf
 from typing import Final
 
 from automations.rules.actions import (
@@ -86,7 +87,7 @@ class SlowExchange:
         self.now_ms = 0
         self.agenda = Agenda()
         self._delay_ms = case.answer_ms // 2
-        self._answer_ms = case.answer_ms
+        self.answer_ms = case.answer_ms
         self._venue = Venue(
             price=path.price(0),
             half_spread=Decimal("0.5"),
@@ -199,17 +200,18 @@ class SlowExchange:
             return
         self._wait(nearness, lambda: self._take(action, answered))
 
-    def read(
-        self, position_id: PositionId, nearness: float, answered: Callable[[Answer], None]
-    ) -> None:
-        """Read a position; what is answered is how it stood half of the answering time before."""
+    def read(self, position_id: PositionId, answered: Callable[[Answer], None]) -> None:
+        """Read a position, after all writes that wait.
+
+        What is answered is how it stood half of the answering time before.
+        """
 
         def taken() -> None:
             answer = Answer(position=self.position(position_id))
-            later_ms = self.now_ms + self._answer_ms - self._delay_ms
+            later_ms = self.now_ms + self.answer_ms - self._delay_ms
             self.agenda.at(later_ms, lambda: answered(answer))
 
-        self._wait(nearness, taken)
+        self._wait(inf, taken)
 
     def _wait(self, nearness: float, arrives: Callable[[], None]) -> None:
         """Let a request leave when its turn comes, and arrive half of the answering time later."""
@@ -240,7 +242,7 @@ class SlowExchange:
         except Refused as refused:
             answer = Answer(refused=str(refused), position=self.position(action.position_id))
         self._venue.take_events()
-        later_ms = self.now_ms + self._answer_ms - self._delay_ms
+        later_ms = self.now_ms + self.answer_ms - self._delay_ms
         self.agenda.at(later_ms, lambda: answered(answer))
 
     def _do(self, action: PositionAction) -> None:

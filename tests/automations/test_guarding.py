@@ -1,19 +1,25 @@
 """Each action of a guard on isolated trades, and when its steps act again."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
+from accounts.gateway import live_view
+from automations import services
 from automations.models import Execution, GuardStep, JournalEntry, MarginGuard
 from automations.models.kinds import find
 from exchange.client import Client
 from exchange.formulas import Side
+from exchange.market import Quote, Source
+from exchange.money import UsdPerBtc
 from exchange.position import Position
 from exchange.simulator.running import Simulator
 from tests.automations.acting import (
     ADD_MARGIN,
+    SWEEP,
     effects,
     events,
     long_ago,
@@ -176,3 +182,18 @@ def test_a_step_may_rest_longer_than_its_guard(
     assert look(guard, long) == "confirmed"
 
     assert Execution.objects.get(step=deeper).amount_sats == 5_000
+
+
+def test_the_next_look_needs_no_reading_of_what_the_exchange_answered(
+    guard: MarginGuard, long: Position, paper: Simulator
+) -> None:
+    move(paper, 95_000)
+    assert services.act(guard.pk, long.id, SWEEP)["status"] == "confirmed"
+    paper.fault("status", status=503, path="/v3/futures/isolated/trades/running", next=99)
+
+    paper.set_price(92_000)
+    price, now = UsdPerBtc(Decimal(92_000)), datetime.now(UTC)
+    live_view().put_price("paper", Quote(price=price, at=now, time_ms=1, source=Source.STREAM))
+
+    assert services.act(guard.pk, long.id, SWEEP)["status"] == "confirmed"
+    assert effects(paper) == 2

@@ -12,7 +12,7 @@ from exchange.account import Balance
 from exchange.live import LiveView, View, connect, is_fresh
 from exchange.market import Quote, Source
 from exchange.money import Sats, UsdPerBtc
-from exchange.position import PositionsSnapshot
+from exchange.position import CROSS, PositionId, PositionsSnapshot, Regime
 from exchange.wire import one, position
 from tests.automations.asking import heard
 from tests.exchange import documents
@@ -248,3 +248,35 @@ def test_the_live_view_comes_back_with_redis(
         "redis out of reach",
         "redis back in reach",
     ]
+
+
+def test_a_position_is_known_by_the_answer_to_our_own_write(live: LiveView) -> None:
+    """Until it is read anew, the one that was changed is the only one of which more is known."""
+    before, others = snapshot(count=2), PositionId("another")
+    changed = replace(before.positions[0], margin=Sats(77))
+    live.put_positions(7, before)
+    live.outdate(7, before=NOW + SECOND, position_id=changed.id)
+
+    assert live.read(None, 7).positions is None, "of all it is not known how they stand"
+    assert live.read(None, 7, changed.id).positions is None, "nor of this one, before its answer"
+    assert live.read(None, 7, others).positions == before, "another one was not changed"
+
+    live.put_answer(7, changed, at=NOW + 2 * SECOND)
+    found = live.read(None, 7, changed.id).positions
+    assert found is not None
+    assert (found.positions, found.at) == ((changed,), NOW + 2 * SECOND)
+
+    live.put_positions(7, snapshot(NOW + 3 * SECOND))
+    assert live.read(None, 7, changed.id).positions == snapshot(NOW + 3 * SECOND), "read since"
+
+
+def test_the_answer_on_the_cross_position_says_nothing_of_the_trades(live: LiveView) -> None:
+    held = replace(snapshot().positions[0], id=CROSS, regime=Regime.CROSS)
+    live.put_positions(7, snapshot())
+    live.put_answer(7, held, at=NOW + SECOND)
+
+    found = live.read(None, 7, CROSS)
+
+    assert found.cross is not None
+    assert found.cross.positions == (held,)
+    assert found.positions == snapshot()
