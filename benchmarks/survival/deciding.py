@@ -27,7 +27,7 @@ class Guard:
 
     def __init__(self, preset: Preset, regime: Regime, book: AccountBook) -> None:
         self.book = book
-        self._table = _table(preset, regime)
+        self._table = table(preset, regime, Account(pk=_NUMBER))
         self.rule: GuardConfig = self._table.rule()
 
     def budget_of(self, position: Position) -> Sats:
@@ -77,10 +77,11 @@ class Guard:
         return gates.choose(request, wishes)
 
 
-def _table(preset: Preset, regime: Regime) -> MarginGuard:
+def table(preset: Preset, regime: Regime, account: Account) -> MarginGuard:
+    """Return the guard with its steps, as the tables have them."""
     guard = MarginGuard(
         pk=_NUMBER,
-        account=Account(pk=_NUMBER),
+        account=account,
         regime=regime.value,
         metric=preset.metric.value,
         budget_per_position_percent=_percent(preset.budget),

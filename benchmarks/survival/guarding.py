@@ -76,8 +76,6 @@ class Workers:
         self._agenda = exchange.agenda
         self._guard = guard
         self._tick = 0
-        self._shown_ms = 0
-        """From when on the live view shows the account as it is after our own last action."""
         self._watched = [Watched(one) for one in exchange.first]
         for one in self._watched:
             one.arm(guard, 0)
@@ -135,13 +133,10 @@ class Workers:
             one.acting, one.acts, one.refused = True, 0, set()
         else:
             one.closing = True
-        if self._exchange.now_ms < self._shown_ms:
-            self._read(one, only)
-        else:
-            self._look_on(one, only)
+        self._look_on(one, only)
 
     def _read(self, one: Watched, only: type[PositionAction] | None) -> None:
-        """Read the position by REST: nothing is decided on one from before our own last action."""
+        """Read the position anew: it is not what it was taken for."""
 
         def answered(answer: Answer) -> None:
             if answer.position is None:
@@ -232,15 +227,14 @@ class Workers:
             self._leave(one, only)
             return
         one.position, one.known_ms = answer.position, self._exchange.now_ms
-        self._shown_ms = self._exchange.now_ms + self._exchange.answer_ms
         if answer.refused:
             one.refused.add(action.step)
         elif isinstance(action, SetStopLoss):
-            one.memory = replace(one.memory, stoploss=action.price)
+            one.memory = replace(one.memory, stoploss=action.price, stop_is_own=True)
         one.arm(self._guard, self._exchange.now_ms)
         one.acts += 1
         if only is None and one.acts < MOST_ACTS:
-            self._look_on(one, only)
+            (self._read if answer.refused else self._look_on)(one, only)
         else:
             self._leave(one, only)
             self.hear(self._tick)
