@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
+from automations.account_book import AccountBook
+from automations.deciding import Guard, table_of
 from automations.rules.presets import preset
 from benchmarks.survival import bound
-from benchmarks.survival.account_book import AccountBook
 from benchmarks.survival.bound import Best
 from benchmarks.survival.cases import Case
-from benchmarks.survival.deciding import Guard
 from benchmarks.survival.executor import Terms
 from benchmarks.survival.guarding import LOOK_MS, Workers
 from benchmarks.survival.slow_exchange import EACH_MS, SlowExchange
@@ -43,7 +43,7 @@ def play(case: Case) -> Played:
     path = case.path()
     exchange = SlowExchange(case, path)
     chosen = preset(case.preset, exchange.first)
-    guard = Guard(chosen, case.regime, AccountBook(exchange.free))
+    guard = Guard(table_of(chosen, case.regime), AccountBook(exchange.free))
     terms = Terms(
         rule=guard.rule,
         budgets=[guard.budget_of(one) for one in exchange.first],

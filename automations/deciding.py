@@ -1,4 +1,4 @@
-"""The seam to the live code: its rule, its gates and its budgets, on tables that are never saved."""
+"""The live rule, gates and budgets of a guard in simulated time, on tables that need not be saved."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -6,29 +6,37 @@ from fractions import Fraction
 
 from accounts.models import Account
 from automations import budgets, gates
+from automations.account_book import AccountBook, moment
 from automations.gates import Choice, Request
 from automations.models import GuardStep, MarginGuard
 from automations.reading import Seen
 from automations.rules.actions import Decision, Hold
 from automations.rules.margin_guard import AddToReach, Close, GuardConfig, Step
 from automations.rules.presets import Preset
-from benchmarks.survival.account_book import AccountBook, moment
 from exchange.account import Balance
 from exchange.market import Quote, Source
 from exchange.money import Sats, UsdPerBtc
-from exchange.position import Position, PositionsSnapshot, Regime
+from exchange.position import Position, PositionId, PositionsSnapshot, Regime
 
 _NUMBER = 1
 """Of the one account and its one guard."""
 
 
 class Guard:
-    """What a preset makes of a guard's tables, and what the gates let it do."""
+    """A guard as its tables say, and what the gates let it do.
 
-    def __init__(self, preset: Preset, regime: Regime, book: AccountBook) -> None:
+    Args:
+        table: with its steps.
+        book: what it did, and what bounds it.
+        position_id: the only position it looks at, whose own thresholds count; None: any.
+    """
+
+    def __init__(
+        self, table: MarginGuard, book: AccountBook, position_id: PositionId | None = None
+    ) -> None:
         self.book = book
-        self._table = _table(preset, regime)
-        self.rule: GuardConfig = self._table.rule()
+        self._table = table
+        self.rule: GuardConfig = table.rule(position_id)
 
     def budget_of(self, position: Position) -> Sats:
         """Return what all top-ups of the position together may cost."""
@@ -59,7 +67,7 @@ class Guard:
         first = next((wish for wish in wishes if not isinstance(wish, Hold)), None)
         if first is None:
             return Choice(refusals=tuple(gates.declined(wishes)))
-        balance = Balance(free=self.book.free, at=moment(self.book.free_ms))
+        balance = Balance(free=self.book.free, at=moment(0))
         request = Request(
             automation=self._table,
             action=first,
@@ -77,7 +85,8 @@ class Guard:
         return gates.choose(request, wishes)
 
 
-def _table(preset: Preset, regime: Regime) -> MarginGuard:
+def table_of(preset: Preset, regime: Regime) -> MarginGuard:
+    """Return what a preset makes of a guard's tables."""
     guard = MarginGuard(
         pk=_NUMBER,
         account=Account(pk=_NUMBER),
