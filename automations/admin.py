@@ -16,6 +16,7 @@ from accounts.careful import CarefulForm
 from accounts.switch import Switch
 from automations import disarming, ending, exporting, quarantine, resting
 from automations.exporting import Format
+from automations.filling import FilledAdmin
 from automations.models import (
     AutoEntry,
     Automation,
@@ -125,7 +126,7 @@ class GuardStepAdmin(ModelAdmin):  # type: ignore[misc]  # unfold is untyped
 
 
 @admin.register(MarginGuard)
-class MarginGuardAdmin(AutomationAdmin):
+class MarginGuardAdmin(FilledAdmin, AutomationAdmin):
     list_display = ["name", "account", "enabled", "switch", "shadow", "metric", "ladder"]
     list_filter = ["enabled", "switch", "shadow", "metric", "regime", "account"]
     inlines = [GuardStepInline]

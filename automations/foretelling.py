@@ -1,18 +1,23 @@
-"""A preview told: in rows for people, as JSON for programs."""
+"""A preview told in words."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, assert_never
+from itertools import dropwhile
+from typing import assert_never
 
-from automations.models import MarginGuard
+from automations.gates import Refusal
+from automations.models import GuardStep, MarginGuard
 from automations.models.automation import NO_STOP_ON_CROSS
-from automations.previewing import Outlook, Preview, Subject
-from automations.reading import plain
+from automations.models.kinds import Kind
+from automations.previewing import Preview, Subject
+from automations.prospects import Outlook
+from automations.rehearsal import Bought, End, How
 from automations.rules.actions import (
     Action,
     AddMargin,
+    CancelOrder,
     ClosePosition,
     Notify,
     OpenPosition,
@@ -21,6 +26,7 @@ from automations.rules.actions import (
     SetTakeProfit,
     SetTrailingStop,
 )
+from automations.rules.metric import Metric
 from exchange.cross import NewCrossOrder
 from exchange.formulas import Side
 from exchange.money import Sats
@@ -35,6 +41,8 @@ class Row:
     distance: str
     action: str
     reason: str
+    besides: tuple[str, ...]
+    """What is refused there, too, a sentence each."""
     acts: bool
     follows: tuple[tuple[str, str], ...]
     """Names and values of what would be afterwards."""
@@ -46,6 +54,8 @@ class Told:
 
     title: str
     position_id: str
+    says: tuple[str, ...]
+    """What holds for the position as a whole, a sentence each; the first says what the guard buys."""
     rows: tuple[Row, ...]
 
 
@@ -54,6 +64,7 @@ def told(preview: Preview) -> tuple[Told, ...]:
         Told(
             title=_title(subject.position),
             position_id=subject.position.id if subject.position else "",
+            says=tuple(_says(subject)),
             rows=tuple(_row(outlook, subject.position) for outlook in subject.outlooks),
         )
         for subject in preview.subjects
@@ -72,6 +83,7 @@ def _notes(preview: Preview) -> Iterator[str]:
         yield "It is a shadow: its actions are written down and never sent."
     if isinstance(preview.automation, MarginGuard) and preview.automation.regime == Regime.CROSS:
         yield NO_STOP_ON_CROSS
+    yield from _idle_steps(preview.automation)
     if preview.others:
         yield f"It leaves {preview.others} other running position(s) alone."
     for subject in preview.subjects:
@@ -82,6 +94,68 @@ def _notes(preview: Preview) -> Iterator[str]:
         yield "No position of its own runs now: there is nothing to act on."
 
 
+def _idle_steps(automation: Kind) -> Iterator[str]:
+    """Warn of steps that a closing one forestalls: its owner may want that, or not."""
+    if not isinstance(automation, MarginGuard):
+        return
+    shrinks = Metric(automation.metric).shrinks
+    steps = sorted(automation.ladder, key=lambda step: step.threshold_percent, reverse=shrinks)
+    from_closing = list(dropwhile(lambda step: step.does != GuardStep.Does.CLOSE, steps))
+    if len(from_closing) > 1:
+        closing, *later = from_closing
+        idle = "; ".join(f"“{step}”" for step in later)
+        yield f"The step “{closing}” comes first on the way to liquidation: it forestalls {idle}."
+
+
+def _says(subject: Subject) -> Iterator[str]:
+    position, stop = subject.position, subject.own_stop
+    if subject.bought is not None:
+        yield bought(subject.bought)
+    if position is not None and stop is not None:
+        lies = "lies" if position.stoploss == stop else "will lie"
+        yield f"A stop at {_price(stop)} {lies} with the exchange, and follows the position"
+
+
+def bought(found: Bought) -> str:
+    """Return in one line what a guard buys for a position."""
+    if not found.is_more:
+        because = f", as {found.because}" if found.because and found.ends else ""
+        return f"Buys nothing: {_end(found.ends, found)} with it as without{because}"
+    return f"{_survival(found)}; {_end(found.without, found)} without"
+
+
+def _survival(found: Bought) -> str:
+    costs = f"costs at most {_sats(found.costs)}" if found.costs else "adds no margin"
+    way = "fall" if found.side is Side.BUY else "rise"
+    match found.ends:
+        case None if found.until is None:
+            return f"Survives any {way}, {costs}"
+        case None:
+            return f"Survives a {way} to {_away(found.until, found)} and beyond, {costs} until then"
+        case End(how=How.LIQUIDATED):
+            return f"Survives a {way} to {_away(found.survives_to, found)}, {costs}"
+        case End(how=How.STOPPED, price=price):
+            return f"Your stop closes it at {_away(price, found)}, {costs} before"
+        case End(price=price):
+            return f"Closes at {_away(price, found)} at the latest, {costs}"
+
+
+def _end(end: End | None, found: Bought) -> str:
+    match end:
+        case None:
+            return f"survives any {'fall' if found.side is Side.BUY else 'rise'}"
+        case End(how=How.LIQUIDATED, price=price):
+            return f"dies at {_price(price)}"
+        case End(price=price):
+            return f"your stop closes it at {_price(price)}"
+
+
+def _away(price: Decimal | None, found: Bought) -> str:
+    assert price is not None
+    share = Fraction(price) / Fraction(found.market) - 1
+    return f"{_price(price)} ({float(share) * 100:+.1f} %)"
+
+
 def _title(position: Position | None) -> str:
     if position is None:
         return "A new position"
@@ -89,7 +163,7 @@ def _title(position: Position | None) -> str:
     where = ", cross" if position.regime is Regime.CROSS else ""
     return (
         f"{word} {position.quantity:,} USD from {_price(position.entry)} at"
-        f" {_leverage(position)}x{where}: margin {position.margin:,} sats,"
+        f" {leverage(position)}x{where}: margin {position.margin:,} sats,"
         f" liquidation {_price(position.liquidation)}"
     )
 
@@ -102,6 +176,7 @@ def _row(outlook: Outlook, position: Position | None) -> Row:
         distance=reached if outlook.now else ahead,
         action=_action(outlook, position),
         reason=outlook.obstacle or outlook.why,
+        besides=tuple(refused(each) for each in outlook.gave_way),
         acts=outlook.would_act,
         follows=tuple((name, text) for name, text in _following(outlook) if text),
     )
@@ -110,13 +185,20 @@ def _row(outlook: Outlook, position: Position | None) -> Row:
 def _action(outlook: Outlook, position: Position | None) -> str:
     if outlook.action is None:
         return "nothing"
-    said = sentence(outlook.action)
+    said = " and ".join(sentence(each) for each in (*outlook.tells, outlook.action))
     if outlook.wanted is not None:
         said = f"{said} ({outlook.wanted:,} wanted: the limits allow no more)"
     isolated = position is not None and position.regime is Regime.ISOLATED
     if isinstance(outlook.action, ReducePosition) and isolated:
         said = f"{said}: all is closed, and the rest opened anew"
     return f"nothing, instead of: {said}" if outlook.obstacle else said
+
+
+def refused(one: Refusal) -> str:
+    """Return what gave way to the action, and why."""
+    if one.wish is None or isinstance(one.wish, CancelOrder):
+        return f"Refused: {one.because}"
+    return f"Refused: {sentence(one.wish)}, as {one.because}"
 
 
 def _passed(outlook: Outlook, trigger: Decimal) -> str:
@@ -201,98 +283,14 @@ def lines(preview: Preview) -> Iterator[str]:
     for each in told(preview):
         yield ""
         yield f"{each.title}  {each.position_id}".rstrip()
+        yield from (f"  {said}" for said in each.says)
         for row in each.rows:
             yield f"  {row.at}  {row.distance}".rstrip()
             yield f"    {row.action}: {row.reason}"
+            yield from (f"    {said}" for said in row.besides)
             after = ", ".join(f"{name} {text}" for name, text in row.follows)
             if after:
                 yield f"    then {after}"
-
-
-def as_json(preview: Preview) -> dict[str, Any]:
-    """Return the preview for programs: sats and dollars as integers, prices and shares as texts."""
-    automation = preview.automation
-    return {
-        "automationId": automation.pk,
-        "automation": automation.name,
-        "type": automation.KIND,
-        "accountId": automation.account_id,
-        "accountName": automation.account.name,
-        "enabled": automation.enabled,
-        "shadow": automation.shadow,
-        "price": plain(preview.quote.price),
-        "priceSource": preview.quote.source.value,
-        "priceAt": preview.quote.at.isoformat(),
-        "balance": preview.balance,
-        "positions": [_subject_json(subject) for subject in preview.subjects],
-        "positionsLeftAlone": preview.others,
-    }
-
-
-def _subject_json(subject: Subject) -> dict[str, Any]:
-    position = subject.position
-    return {
-        "position": None if position is None else {"id": position.id, **_position_json(position)},
-        "closesFirst": None if subject.closes_first is None else plain(subject.closes_first),
-        "outlooks": [_outlook_json(outlook) for outlook in subject.outlooks],
-    }
-
-
-def _outlook_json(outlook: Outlook) -> dict[str, Any]:
-    return {
-        "now": outlook.now,
-        "price": plain(outlook.price),
-        "distance": plain(outlook.distance),
-        "distancePercent": _percent_text(outlook.share),
-        "triggersReached": [plain(price) for price in outlook.reached],
-        "acts": outlook.would_act,
-        "action": None if outlook.action is None else _action_json(outlook.action),
-        "wanted": outlook.wanted,
-        "reason": outlook.obstacle or outlook.why,
-        "after": _after_json(outlook),
-    }
-
-
-def _action_json(action: Action) -> dict[str, Any]:
-    order = getattr(action, "order", None) or action
-    level = getattr(action, "price", None)
-    distance: Fraction | None = getattr(action, "distance", None)
-    return {
-        "does": action.does,
-        "amount": getattr(action, "amount", None),
-        "quantity": getattr(order, "quantity", None),
-        "margin": getattr(order, "margin", None),
-        "level": None if level is None else plain(level),
-        "distance": None if distance is None else str(float(distance)),
-        "says": sentence(action),
-    }
-
-
-def _after_json(outlook: Outlook) -> dict[str, Any] | None:
-    after = outlook.after
-    if after is None:
-        return None
-    return {
-        "position": None if after.position is None else _position_json(after.position),
-        "fees": after.fees,
-        "profit": after.profit,
-        "balance": outlook.balance_left,
-        "budget": outlook.budget_left,
-        "refused": after.refused,
-    }
-
-
-def _position_json(position: Position) -> dict[str, Any]:
-    return {
-        "side": position.side.value,
-        "quantity": position.quantity,
-        "entry": plain(position.entry),
-        "leverage": _leverage(position),
-        "margin": position.margin,
-        "liquidation": plain(position.liquidation),
-        "stoploss": None if position.stoploss is None else plain(position.stoploss),
-        "takeprofit": None if position.takeprofit is None else plain(position.takeprofit),
-    }
 
 
 def _price(price: Decimal) -> str:
@@ -303,7 +301,7 @@ def _signed(difference: Decimal) -> str:
     return f"{difference.normalize():+,f}"
 
 
-def _leverage(position: Position) -> str:
+def leverage(position: Position) -> str:
     return f"{round(position.leverage, 2).normalize():f}"
 
 
@@ -313,7 +311,3 @@ def _sats(amount: Sats) -> str:
 
 def _percent(share: Fraction) -> str:
     return f"{float(share) * 100:+.2f} %"
-
-
-def _percent_text(share: Fraction) -> str:
-    return f"{float(share) * 100:.4f}"

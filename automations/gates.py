@@ -56,6 +56,8 @@ class Refusal:
     """How many sats more the action would take; None: it is not about money."""
     until: datetime | None = None
     """When asking again is worth while; None: not known."""
+    wish: Command | None = None
+    """What was refused; None: the rule itself held back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +126,14 @@ class Request:
         message = f"{self.action.why}, but {because}"
         if missing:
             message += f": {missing:,} sats are missing"
-        return Refusal(reason=reason, because=because, message=message, missing=missing, until=until)
+        return Refusal(
+            reason=reason,
+            because=because,
+            message=message,
+            missing=missing,
+            until=until,
+            wish=self.action,
+        )
 
 
 def _position_id(action: Command) -> str:

@@ -113,7 +113,7 @@ def acting(
 
 def _acting(kind: type[Kind], account_ids: Collection[int]) -> QuerySet[Any, Kind]:
     rows: QuerySet[Any, Any] = kind.acting().filter(account__in=account_ids).select_related(None)
-    return rows.filter(free_on(None)) if kind is AutoEntry else rows
+    return (rows.filter(free_on(None)) if kind is AutoEntry else rows).order_by("account_id", "pk")
 
 
 def plans_of(automations: Collection[Kind]) -> tuple[Plan, ...]:

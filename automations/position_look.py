@@ -232,9 +232,8 @@ class PositionLook:
     def _with_answer(self, seen: Seen, position: Position, execution: Execution) -> Seen:
         """Return the position as the exchange answered, beside the newest price."""
         glance = self._client.glance(settings.DATA_MAX_AGE_S)
-        positions = PositionsSnapshot(
-            positions=(position,), at=execution.decided_at, source=Source.REST
-        )
+        answered_at = execution.settled_at or execution.decided_at
+        positions = PositionsSnapshot(positions=(position,), at=answered_at, source=Source.REST)
         return Seen(quote=glance.quote, positions=positions, balance=seen.balance)
 
     def _after_refusal(self, outcome: Outcome) -> Seen | None:

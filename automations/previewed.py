@@ -86,8 +86,8 @@ class PreviewedAdmin(CarefulAdmin):
         if self._may_save(request, context["original"]):
             button = {"action_name": BUTTON, "description": "Preview", "icon": "visibility"}
             context["actions_submit_line"] = [*context.get("actions_submit_line", ()), button]
-        if BUTTON in request.POST and not context["errors"]:
-            form = context["adminform"].form
+        form = context["adminform"].form
+        if BUTTON in request.POST and not context["errors"] and getattr(form, "fits", True):
             formsets = [inline.formset for inline in context["inline_admin_formsets"]]
             # Rendered after the admin's transaction is over: it must not wait for the exchange.
             context["preview"] = SimpleLazyObject(lambda: _shown_typed(form, formsets))

@@ -7,94 +7,38 @@ path that acts, in a short transaction that is undone.
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
 from decimal import Decimal
-from fractions import Fraction
-from typing import Final
 
 from django.db import transaction
 from django.utils import timezone
 
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for
-from automations import earmarking, ending, gates, services
-from automations.gates import Request
-from automations.models import AutoEntry, Execution, MarginGuard, Quarantine
+from automations import earmarking
+from automations.models import AutoEntry, MarginGuard
 from automations.models.kinds import Kind, OnPosition
-from automations.reading import Seen, plain, read, read_price
+from automations.planning import PositionRule
+from automations.prospects import Outlook, Sight, Weighing
+from automations.reading import plain, read, read_price
+from automations.rehearsal import Bought
 from automations.remembering import memories_of
-from automations.rules.actions import Action, AddMargin, CancelOrder, Hold, OpenPosition
-from automations.rules.aftermath import Aftermath, Circumstances, foresee
+from automations.rules.actions import (
+    Decision,
+    SetStopLoss,
+)
+from automations.rules.margin_guard import GuardConfig
 from automations.rules.memory import NOTHING, Memory
 from automations.rules.native_stops import closes_first
 from automations.triggers import Direction, Level
-from exchange.account import AccountState, Balance
 from exchange.client import Client
-from exchange.cross import CrossPosition
 from exchange.errors import ExchangeError
-from exchange.formulas import FEE_RATES
 from exchange.market import Quote
-from exchange.money import MAX_PRICE, Exact, Sats, UsdPerBtc
-from exchange.position import Position, PositionId, Regime
-
-_NOTHING: Final = Sats(0)
+from exchange.money import MAX_PRICE, Sats, UsdPerBtc
+from exchange.position import Position, Regime
 
 
 class CannotBeSeenError(Exception):
     """What a preview needs cannot be read; one sentence says why."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
-    """What the exchange shows at one moment."""
-
-    seen: Seen
-    account: AccountState
-    asked_at: datetime
-    """When the account was asked for."""
-    cross: CrossPosition | None = None
-    """Read for entries on the cross position."""
-    needed: Sats = _NOTHING
-    """Read for entries: what guards may still add to the positions that run."""
-
-    @property
-    def balance(self) -> Balance:
-        return Balance(free=self.account.balance, at=self.asked_at)
-
-    @property
-    def fee_rate(self) -> Exact:
-        return FEE_RATES[min(self.account.fee_tier, len(FEE_RATES) - 1)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
-    """What would happen at one price."""
-
-    price: UsdPerBtc
-    """The market for `now`, else the trigger."""
-    distance: UsdPerBtc
-    """How far the price must move to get there; negative: it must fall."""
-    share: Fraction
-    """The same as a share of the market."""
-    now: bool
-    reached: tuple[UsdPerBtc, ...] = ()
-    """Triggers that the market is at, or beyond; of `now` only."""
-    action: Action | None = None
-    """None: the rule holds."""
-    wanted: Sats | None = None
-    """The sats that the rule asks for, where budget or reserve allow fewer."""
-    why: str
-    """The rule's reason, to act or to hold."""
-    obstacle: str | None = None
-    """Why nothing would happen although the rule wants to act."""
-    after: Aftermath | None = None
-    balance_left: Sats | None = None
-    budget_left: Sats | None = None
-    """None: nothing bounds it."""
-
-    @property
-    def would_act(self) -> bool:
-        return self.action is not None and self.obstacle is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +49,10 @@ class Subject:
     outlooks: tuple[Outlook, ...]
     closes_first: UsdPerBtc | None = None
     """A native stop that closes the position before the guard acts."""
+    own_stop: UsdPerBtc | None = None
+    """The stop of the guard that lies with the exchange, or will."""
+    bought: Bought | None = None
+    """What the guard buys for the position; None: it is no guard."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,25 +144,53 @@ def weigh(automation: Kind, sight: Sight) -> Preview:
 
 
 def _of_position(automation: OnPosition, position: Position, memory: Memory, sight: Sight) -> Subject:
-    rule, market = automation.rule(position.id), sight.seen.quote.price
-    weighing = _Weighing(automation=automation, position=position, sight=sight)
+    rule, quote = automation.rule(position.id), sight.seen.quote
+    guards = isinstance(rule, GuardConfig)
+    market = quote.worst_for(position.side) if guards else quote.price
+    weighing = Weighing.on(automation, position, sight)
     levels = rule.levels(position, memory)
-    outlooks = [
-        weighing.outlook(rule.decide(position, price, memory), price)
-        for price in _ahead(levels, market)
+    now = weighing.outlook(_wishes(rule, position, market, memory), market, _reached(levels, market))
+    held, known = _with_stop_left(now, position, memory)
+    ahead = [
+        replace(weighing, position=held).outlook(_wishes(rule, held, price, known), price)
+        for price in _ahead(rule.levels(held, known), market)
     ]
-    now = weighing.outlook(rule.decide(position, market, memory), market, _reached(levels, market))
-    guards = isinstance(automation, MarginGuard)
-    stop = closes_first(position, levels, memory) if guards else None
-    return Subject(position=position, outlooks=(now, *outlooks), closes_first=stop)
+    found = Subject(position=position, outlooks=(now, *ahead))
+    if not isinstance(automation, MarginGuard) or not isinstance(rule, GuardConfig):
+        return found
+    own_stop = rule.own_stop(position, memory)
+    is_ahead = own_stop is not None and position.side.sign * (market - own_stop) > 0
+    return replace(
+        found,
+        closes_first=closes_first(position, levels, memory),
+        own_stop=own_stop if is_ahead else None,
+        bought=weighing.bought(automation, position, market, memory),
+    )
+
+
+def _wishes(
+    rule: PositionRule, position: Position, price: UsdPerBtc, memory: Memory
+) -> tuple[Decision, ...]:
+    if isinstance(rule, GuardConfig):
+        return rule.wishes(position, price, memory)
+    return (rule.decide(position, price, memory),)
+
+
+def _with_stop_left(now: Outlook, position: Position, memory: Memory) -> tuple[Position, Memory]:
+    """Return the position, and what is remembered, once a guard left its stop with the exchange."""
+    action = now.action
+    if not now.would_act or not isinstance(action, SetStopLoss) or action.step is None:
+        return position, memory
+    left = replace(memory, stoploss=action.price, trailing=None, stop_is_own=True)
+    return replace(position, stoploss=action.price, trailing=None), left
 
 
 def _of_entry(entry: AutoEntry, sight: Sight) -> Subject:
     rule, market = entry.rule(), sight.seen.quote.price
-    weighing = _Weighing(automation=entry, position=None, sight=sight)
+    weighing = Weighing.on(entry, None, sight)
     levels = rule.levels()
-    outlooks = [weighing.outlook(rule.decide(price), price) for price in _ahead(levels, market)]
-    now = weighing.outlook(rule.decide(market), market, _reached(levels, market))
+    outlooks = [weighing.outlook([rule.decide(price)], price) for price in _ahead(levels, market)]
+    now = weighing.outlook([rule.decide(market)], market, _reached(levels, market))
     return Subject(position=None, outlooks=(now, *outlooks))
 
 
@@ -232,109 +208,4 @@ def _reached(levels: tuple[Level, ...], market: UsdPerBtc) -> tuple[UsdPerBtc, .
     """Return the triggers that the market is beyond; "at any price" is none of them."""
     return tuple(
         level.price for level in levels if _is_reached(level, market) and level.price != MAX_PRICE
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Weighing:
-    """One automation before one position, or before none."""
-
-    automation: Kind
-    position: Position | None
-    sight: Sight
-
-    def outlook(
-        self, decision: Action | Hold, price: UsdPerBtc, reached: tuple[UsdPerBtc, ...] | None = None
-    ) -> Outlook:
-        """Return what comes of a decision at a price; `reached` is given for the market's own."""
-        market = self.sight.seen.quote.price
-        distance = UsdPerBtc(price - market)
-        share = Fraction(distance) / Fraction(market)
-        now = reached is not None
-        if isinstance(decision, Hold):
-            return Outlook(
-                price=price,
-                distance=distance,
-                share=share,
-                now=now,
-                reached=reached or (),
-                why=decision.reason,
-            )
-        request = self._request(decision, price)
-        obstacle = self._obstacle(request)
-        action = decision if obstacle else gates.limited(request)
-        assert not isinstance(action, CancelOrder)
-        after = None if obstacle else self._after(action, price)
-        return Outlook(
-            price=price,
-            distance=distance,
-            share=share,
-            now=now,
-            reached=reached or (),
-            action=action,
-            wanted=_cut_from(decision, action),
-            why=decision.why,
-            obstacle=obstacle,
-            after=after,
-            balance_left=None
-            if after is None
-            else Sats(self.sight.account.balance + after.balance_change),
-            budget_left=None if obstacle else _left(request, action),
-        )
-
-    def _request(self, action: Action, price: UsdPerBtc) -> Request:
-        """Return it as once the automation is enabled: who looks first enables it afterwards."""
-        seen = self.sight.seen
-        request = Request.read(
-            self.automation,
-            action,
-            replace(seen, quote=replace(seen.quote, price=price)),
-            self.sight.balance,
-        )
-        return replace(request, condition=replace(request.condition, enabled=True))
-
-    def _obstacle(self, request: Request) -> str | None:
-        """Return what stands in the way, in the order in which the path that acts asks."""
-        position_id = PositionId(request.position_id) if request.position_id else None
-        if Quarantine.objects.on(position_id).filter(automation_id=self.automation.pk).exists():
-            return "it is quarantined"
-        latest = services.latest_on(self.automation, position_id)
-        if latest is not None and latest.state in Execution.UNSETTLED:
-            return "an earlier action is not settled yet"
-        if isinstance(self.automation, AutoEntry):
-            word = ending.over(self.automation) or self._taken_from_guards(request)
-            if word is not None:
-                return word
-        refused = gates.refusal(request)
-        return None if refused is None else refused.because
-
-    def _taken_from_guards(self, request: Request) -> str | None:
-        assert isinstance(request.action, OpenPosition)
-        return earmarking.takes_from_guards(
-            request.action,
-            request.seen.quote.price,
-            free=self.sight.account.balance,
-            need=self.sight.needed,
-        )
-
-    def _after(self, action: Action, price: UsdPerBtc) -> Aftermath:
-        at = Circumstances(
-            price=price,
-            fee_rate=self.sight.fee_rate,
-            position=self.position,
-            cross=self.sight.cross,
-        )
-        return foresee(action, at)
-
-
-def _cut_from(wanted: Action, action: Action) -> Sats | None:
-    if isinstance(wanted, AddMargin) and isinstance(action, AddMargin) and action != wanted:
-        return wanted.amount
-    return None
-
-
-def _left(request: Request, action: Action) -> Sats | None:
-    left = gates.allowance(request)
-    return (
-        None if left is None else Sats(left - (gates.spending(action, request.seen.quote.price) or 0))
     )

@@ -229,6 +229,11 @@ class GuardConfig(Scope):
         nearest = UsdPerBtc(position.liquidation + sign * TICK)
         return step, max(level.price, nearest, key=lambda it: sign * it)
 
+    def own_stop(self, position: Position, memory: Memory = NOTHING) -> UsdPerBtc | None:
+        """Return where the guard's stop lies with the exchange, or is to; None: it leaves none."""
+        found = self.backstop_level(position)
+        return found[1] if found and _is_ours(position, memory) else None
+
     def _danger(self, step: Step) -> Fraction:
         """Order steps with the most dangerous first."""
         return step.threshold if self.metric.shrinks else -step.threshold

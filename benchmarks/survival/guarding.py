@@ -13,13 +13,13 @@ from datetime import datetime, timedelta
 from math import ceil
 from typing import Final
 
+from automations.account_book import Entry, moment
 from automations.crossing import RESTS_S
+from automations.deciding import Guard
 from automations.models import Execution
 from automations.rules.actions import ClosePosition, Decision, Hold, PositionAction, SetStopLoss
 from automations.rules.memory import NOTHING, Memory
 from automations.triggers import Direction, Level
-from benchmarks.survival.account_book import Entry, moment
-from benchmarks.survival.deciding import Guard
 from benchmarks.survival.paths import halves_of
 from benchmarks.survival.slow_exchange import Answer, SlowExchange
 from exchange.money import UsdPerBtc

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
+from automations.account_book import AccountBook
+from automations.deciding import Guard, table_of
 from automations.rules.presets import preset
 from benchmarks.survival import bound
-from benchmarks.survival.account_book import AccountBook
 from benchmarks.survival.bound import Best
 from benchmarks.survival.cases import Case
-from benchmarks.survival.deciding import Guard
 from benchmarks.survival.executor import Terms
 from benchmarks.survival.guarding import LOOK_MS, Workers
 from benchmarks.survival.paths import PricePath
@@ -52,7 +52,13 @@ def simulated(case: Case, path: PricePath) -> tuple[SlowExchange, Guard, Workers
 def play(case: Case) -> Played:
     """Go through a case, and set what came of it beside the bound."""
     path = case.path()
+<<<<<<< .merge_file_hrwxDZ
     exchange, guard, workers = simulated(case, path)
+=======
+    exchange = SlowExchange(case, path)
+    chosen = preset(case.preset, exchange.first)
+    guard = Guard(table_of(chosen, case.regime), AccountBook(exchange.free))
+>>>>>>> .merge_file_bN4tNG
     terms = Terms(
         rule=guard.rule,
         budgets=[guard.budget_of(one) for one in exchange.first],

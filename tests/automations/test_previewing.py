@@ -26,7 +26,8 @@ from automations.models import (
     TakeProfitStopLoss,
 )
 from automations.models.kinds import Kind
-from automations.previewing import CannotBeSeenError, Outlook, preview
+from automations.previewing import CannotBeSeenError, preview
+from automations.prospects import Outlook
 from automations.rules.actions import (
     AddMargin,
     ClosePosition,

@@ -7,7 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import Account
-from automations import foretelling, services
+from automations import foretelling, foretelling_json, services
 from automations.models import JournalEntry, MarginGuard
 from automations.previewing import preview
 from exchange.client import Client
@@ -43,7 +43,7 @@ def test_the_preview_says_that_a_stop_closes_before_the_guard_acts(
 
     assert said in foretelling.notes(shown)
     assert said in list(foretelling.lines(shown))
-    assert foretelling.as_json(shown)["positions"][0]["closesFirst"] == "96340"
+    assert foretelling_json.as_json(shown)["positions"][0]["closesFirst"] == "96340"
     client.set_stoploss(long.id, at("94340"))
     assert not any("closes before" in note for note in foretelling.notes(preview(guard)))
 

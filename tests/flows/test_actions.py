@@ -42,6 +42,7 @@ def guard(
         shadow=shadow,
         regime=regime,
         metric=metric,
+        budget_per_position_percent=None,
         budget_per_position_sats=1_000_000,
         budget_per_day_sats=1_000_000,
         accepts_reopening=accepts and regime == Regime.ISOLATED,

@@ -13,6 +13,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 from kombu import Connection
 
+from accounts.gateway import client_for
 from accounts.models import Account
 from automations.models import Execution, GuardStep, MarginGuard
 from exchange.config import USUAL_TIMEOUTS
@@ -205,13 +206,14 @@ def test_every_line_about_an_execution_says_whose_it_is(story: Story) -> None:
 
     # Not read back, then without an answer, then settled by what the exchange shows.
     story.move(95_000)
+    client_for(story.account).balance()  # so that nobody asks for it first
     story.exchange.fault("status", status=400, method="GET", path="/v3/account")
     story.worker.answers(story.worker.look(mine.pk, position.id))
     rest_until_ready(mine)
     story.move(92_000)
+    client_for(story.account).balance()
     story.exchange.fault("lost_answer", path=ADD_MARGIN)
-    for _ in range(2):
-        story.worker.answers(story.worker.look(mine.pk, position.id))
+    story.worker.answers(story.worker.look(mine.pk, position.id))
 
     whose = f'account={story.account.pk} account_name="{story.account.name}" automation={mine.pk}'
     first, second = (f"{whose} execution={it.pk}" for it in Execution.objects.order_by("id"))

@@ -103,9 +103,8 @@ def rehearse(automation_id: int, position_id: PositionId | None) -> Rehearsal | 
         newest = JournalEntry.objects.first()
         with suppress(ExchangeError):
             word = str(tasks.act(automation_id, position_id)["status"])
-            intended = JournalEntry.objects.filter(
-                pk__gt=newest.pk if newest else 0, event__endswith="_intended"
-            ).first()
+            later = JournalEntry.objects.filter(pk__gt=newest.pk if newest else 0)
+            intended = later.filter(event__endswith="_intended").order_by("id").first()
             rehearsal = Rehearsal(word=word, intent=decision_in(intended))
         raise _Undo
     return rehearsal

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from automations import foretelling, previewing
+from automations import foretelling, foretelling_json, previewing
 from automations.models import Automation
 from automations.models.kinds import Kind, typed
 
@@ -23,7 +23,7 @@ class Command(BaseCommand):
         except previewing.CannotBeSeenError as error:
             raise CommandError(str(error)) from error
         if options["json"]:
-            self.stdout.write(json.dumps(foretelling.as_json(preview)))
+            self.stdout.write(json.dumps(foretelling_json.as_json(preview)))
             return
         for line in foretelling.lines(preview):
             self.stdout.write(line)

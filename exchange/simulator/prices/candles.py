@@ -118,12 +118,13 @@ def _price(column: str, text: str) -> Decimal:
 
 def fall_over_s(candles: Sequence[Candle]) -> float:
     """Return the seconds from the first open to the end of the deepest fall from any high before it."""
-    deepest, over, high = Fraction(0), 0, candles[0].high
-    for number, candle in enumerate(candles):
-        high = max(high, candle.high)
-        fallen = 1 - Fraction(candle.low) / Fraction(high)
-        if fallen > deepest:
-            deepest, over = fallen, number + 1
+    deepest, over, high = Fraction(0), 0, candles[0].open
+    for number, candle in enumerate(candles, start=1):
+        for price in candle.corners:
+            high = max(high, price)
+            fallen = 1 - Fraction(price) / Fraction(high)
+            if fallen > deepest:
+                deepest, over = fallen, number
     return float(over * CANDLE_S)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from automations.models import TakeProfitStopLoss
+from automations.models import Execution, TakeProfitStopLoss
 from tests.stateful.committed import CROSS, ISOLATED
 from tests.stateful.stage import Stage
 from tests.stateful.witness import Passage
@@ -30,8 +30,18 @@ def _of_the_trade(passage: Passage) -> tuple[Mapping[str, Any], Mapping[str, Any
 
 
 def _asked_to_loosen(passage: Passage) -> bool:
-    automation = TakeProfitStopLoss.objects.get(pk=passage.intent.automation_id)
-    return automation.may_loosen
+    """Whether its owner lets the automation loosen a stop; a guard moves its own with each top-up."""
+    exits = TakeProfitStopLoss.objects.filter(pk=passage.intent.automation_id).first()
+    if exits is not None:
+        return exits.may_loosen
+    trade, _ = _of_the_trade(passage)
+    own = Execution.objects.filter(
+        automation_id=passage.intent.automation_id,
+        position_id=passage.params["id"],
+        does=Execution.Does.SET_STOPLOSS,
+        pk__lt=passage.intent.id,
+    )
+    return own.filter(level=Decimal(str(trade["stoploss"] or 0))).exists()
 
 
 def _check_farther(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:

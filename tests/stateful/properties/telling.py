@@ -13,7 +13,9 @@ from tests.stateful.stage import Look, Stage
 _REFUSALS = frozenset(
     {
         "disabled", "halted", "reduce_only", "account_inactive", "not_accepted", "stale", "cooldown",
-        "budget_used_up", "reserve", "command_rate", "too_little_left",
+        "budget_used_up", "reserve", "command_rate", "too_little_left", "balance", "balance_unknown",
+        "unsettled", "leverage_1", "too_small", "cannot_reduce", "reductions", "guards_need",
+        "guards_need_unknown",
     }
 )  # fmt: skip
 _STATE = Execution.State
@@ -26,7 +28,7 @@ _TOLD: dict[Execution.State, list[list[str]]] = {
     _STATE.UNKNOWN: [["intended", "unknown"]],
     _STATE.CONFIRMED: [
         ["intended", "executed"], ["intended", "reconciled"], ["intended", "unknown", "reconciled"],
-        *_LEFT_FLAT,
+        ["intended", "executed", "limited"], *_LEFT_FLAT,
     ],
     _STATE.REJECTED: [["intended", "rejected"]],
     _STATE.NOT_SENT: [["intended", "not_sent"]],
