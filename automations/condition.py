@@ -49,6 +49,8 @@ SELECT ARRAY[coalesce(everything.switch, 'active'), account.switch, automation.s
            count(*) FILTER (WHERE commands AND by_guard) AS guard_commands,
            count(*) FILTER (WHERE commands AND here AND does = 'reduce_position'
                AND state <> ALL(%(idle)s)) AS reductions,
+           max(settled_at) FILTER (WHERE here AND counts AND (live OR own) AND does <> 'notify'
+               AND state <> ALL(%(idle)s)) AS acted_at,
            coalesce(jsonb_agg(jsonb_build_object('id', id, 'does', does, 'amount', amount_sats))
                FILTER (WHERE live AND open AND here AND (own OR position_id <> '')), '[]') AS unsettled,
            coalesce(sum(amount_sats) FILTER (WHERE counts AND spends AND own AND here), 0)::bigint
@@ -150,6 +152,8 @@ class Condition:
     guard_commands: int
     reductions: int
     """Of the position, within the last minute."""
+    acted_at: datetime | None = None
+    """When somebody of ours last did something on the position."""
     acts: tuple[Act, ...] = ()
     """The newest of each step and action, by the automation on the position."""
     unsettled: tuple[Unsettled, ...] = ()

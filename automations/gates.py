@@ -220,9 +220,12 @@ def age(request: Request) -> Verdict:
     and we ourselves change a margin (API notes, 5.9).
     """
     stamps = [request.seen.quote.at + timedelta(seconds=settings.DATA_MAX_AGE_S)]
-    if request.seen.positions is not None:
+    seen, acted_at = request.seen.positions, request.condition.acted_at
+    if seen is not None:
         most = timedelta(seconds=positions_max_age_s(request.action))
-        stamps.append(request.seen.positions.fresh_at + most)
+        stamps.append(seen.fresh_at + most)
+        if acted_at is not None and seen.at < acted_at and request.position_id:
+            return request.refuse("stale", "the position was changed by us since it was read")
     if min(stamps) >= request.now:
         return None
     return request.refuse("stale", "the data is too old by now")

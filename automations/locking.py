@@ -16,6 +16,11 @@ def lock_name(account_id: int, automation_id: int, position_id: PositionId | Non
     return f"cross of {account_id}" if position_id == CROSS else position_id
 
 
+def closing_lock_name(name: str) -> str:
+    """Return what a worker holds that may only close, while another one has the position."""
+    return f"{name} closing"
+
+
 @contextmanager
 def position_lock(name: str) -> Iterator[bool]:
     """Yield True while this process alone may act under `name`, False where another one does.

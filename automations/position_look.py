@@ -12,6 +12,7 @@ from django.utils import timezone
 from accounts.gateway import redis_client
 from automations import changes, cross_epoch, disarming, executing, gates, reconciling
 from automations.executing import Cause, Facts, Outcome
+from automations.locking import closing_lock_name, lock_name, position_lock
 from automations.models import Execution, MarginGuard
 from automations.models.kinds import OnPosition
 from automations.planning import PositionRule
@@ -115,8 +116,11 @@ class PositionLook:
         open_ones = Execution.objects.unsettled().filter(
             account_id=self._automation.account_id, position_id=self._position_id
         )
-        for execution in open_ones.order_by("id"):
-            self._settle(execution)
+        account_id, automation_id = self._automation.account_id, self._automation.pk
+        name = closing_lock_name(lock_name(account_id, automation_id, self._position_id))
+        with position_lock(name) as nobody_closes:  # else a close may be on its way
+            for execution in open_ones.order_by("id") if nobody_closes else ():
+                self._settle(execution)
         return self._read(settings.TOP_UP_POSITIONS_MAX_AGE_S)
 
     def _settle(self, execution: Execution) -> Verdict:

@@ -16,7 +16,7 @@ from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for, server_clock
 from automations import journal, proof, resting
 from automations.intending import intended, report_flat
-from automations.locking import lock_name, position_lock
+from automations.locking import closing_lock_name, lock_name, position_lock
 from automations.models import Execution
 from automations.models.kinds import typed
 from automations.proof import Verdict
@@ -53,7 +53,7 @@ _DIED: Final = "what was to open it ended in between"
 def settle(execution: Execution, client: Client, now: datetime) -> Verdict:
     """Look at the exchange and settle the execution, unless it is too early to tell.
 
-    Only to be called under the position's lock: then no worker is about to settle it itself.
+    Only to be called under the position's lock, and that for closing: then no worker is about to settle it.
 
     Returns:
         what the exchange shows; the execution is settled unless that is `OPEN` or `NOT_SEEN`.
@@ -145,8 +145,8 @@ def _settled_in_its_turn(execution: Execution) -> bool:
     name = lock_name(
         execution.account_id, execution.automation_id, PositionId(execution.position_id) or None
     )
-    with position_lock(name) as mine:
-        if not mine:
+    with position_lock(name) as mine, position_lock(closing_lock_name(name)) as nobody_closes:
+        if not (mine and nobody_closes):
             return False
         execution.refresh_from_db()  # its worker may have settled it since
         if execution.state in Execution.UNSETTLED:

@@ -23,7 +23,7 @@ from automations import (
     stops_ahead,
 )
 from automations.executing import Cause
-from automations.locking import lock_name, position_lock
+from automations.locking import closing_lock_name, lock_name, position_lock
 from automations.models import AutoEntry, Automation, Execution
 from automations.models.compiled import Compiled
 from automations.models.kinds import Kind, OnPosition, find_acting
@@ -70,7 +70,7 @@ def act(automation_id: int, position_id: PositionId | None, cause: Cause) -> dic
     if isinstance(automation, AutoEntry):
         return _word(BUSY)
     # Whoever has it may wait for the exchange's answer to a top-up: closing need not wait with it.
-    with position_lock(f"{name} closing") as mine:
+    with position_lock(closing_lock_name(name)) as mine:
         return _look(automation, position_id, cause, closing=True) if mine else _word(BUSY)
 
 

@@ -43,7 +43,8 @@ class Played:
 def simulated(case: Case, path: PricePath) -> tuple[SlowExchange, Guard, Workers]:
     """Go through all ticks; return what there is at the end."""
     exchange = SlowExchange(case, path)
-    guard = Guard(preset(case.preset, exchange.first), case.regime, AccountBook(exchange.free))
+    chosen = preset(case.preset, exchange.first)
+    guard = Guard(table_of(chosen, case.regime), AccountBook(exchange.free))
     workers = Workers(exchange, guard)
     _run(exchange, workers)
     return exchange, guard, workers
@@ -52,13 +53,7 @@ def simulated(case: Case, path: PricePath) -> tuple[SlowExchange, Guard, Workers
 def play(case: Case) -> Played:
     """Go through a case, and set what came of it beside the bound."""
     path = case.path()
-<<<<<<< .merge_file_hrwxDZ
     exchange, guard, workers = simulated(case, path)
-=======
-    exchange = SlowExchange(case, path)
-    chosen = preset(case.preset, exchange.first)
-    guard = Guard(table_of(chosen, case.regime), AccountBook(exchange.free))
->>>>>>> .merge_file_bN4tNG
     terms = Terms(
         rule=guard.rule,
         budgets=[guard.budget_of(one) for one in exchange.first],
