@@ -85,11 +85,11 @@ class Guard:
         return gates.choose(request, wishes)
 
 
-def table_of(preset: Preset, regime: Regime) -> MarginGuard:
-    """Return what a preset makes of a guard's tables."""
+def table_of(preset: Preset, regime: Regime, account: Account | None = None) -> MarginGuard:
+    """Return what a preset makes of a guard's tables; nothing is saved."""
     guard = MarginGuard(
         pk=_NUMBER,
-        account=Account(pk=_NUMBER),
+        account=account or Account(pk=_NUMBER),
         regime=regime.value,
         metric=preset.metric.value,
         budget_per_position_percent=_percent(preset.budget),
