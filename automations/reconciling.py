@@ -53,7 +53,7 @@ _DIED: Final = "what was to open it ended in between"
 def settle(execution: Execution, client: Client, now: datetime) -> Verdict:
     """Look at the exchange and settle the execution, unless it is too early to tell.
 
-    Only to be called under the position's lock and the one for closing: nobody is about to settle it then.
+    Only to be called under the position's lock and the one for closing: nobody else settles it then.
 
     Returns:
         what the exchange shows; the execution is settled unless that is `OPEN` or `NOT_SEEN`.
