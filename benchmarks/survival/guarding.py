@@ -235,7 +235,7 @@ class Workers:
         if answer.refused:
             one.refused.add(action.step)
         elif isinstance(action, SetStopLoss):
-            one.memory = replace(one.memory, stoploss=action.price)
+            one.memory = replace(one.memory, stoploss=action.price, stop_is_own=True)
         one.arm(self._guard, self._exchange.now_ms)
         one.acts += 1
         if only is None and one.acts < MOST_ACTS:

@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 
+from accounts.models import Account
 from automations.account_book import AccountBook
-from automations.deciding import Guard, table_of
+from automations.deciding import Guard, table
 from automations.rules.presets import preset
 from benchmarks.survival import bound
 from benchmarks.survival.bound import Best
 from benchmarks.survival.cases import Case
 from benchmarks.survival.executor import Terms
 from benchmarks.survival.guarding import LOOK_MS, Workers
+from benchmarks.survival.paths import PricePath
 from benchmarks.survival.slow_exchange import EACH_MS, SlowExchange
 
 
@@ -39,20 +41,27 @@ class Played:
     actions: int
 
 
-def play(case: Case) -> Played:
-    path = case.path()
+def simulated(case: Case, path: PricePath) -> tuple[SlowExchange, Guard, Workers]:
+    """Go through all ticks; return what there is at the end."""
     exchange = SlowExchange(case, path)
-    chosen = preset(case.preset, exchange.first)
-    guard = Guard(table_of(chosen, case.regime), AccountBook(exchange.free))
+    made = table(preset(case.preset, exchange.first), case.regime, Account(pk=1))
+    guard = Guard(made, AccountBook(exchange.free))
+    workers = Workers(exchange, guard)
+    _run(exchange, workers)
+    return exchange, guard, workers
+
+
+def play(case: Case) -> Played:
+    """Go through a case, and set what came of it beside the bound."""
+    path = case.path()
+    exchange, guard, workers = simulated(case, path)
     terms = Terms(
         rule=guard.rule,
         budgets=[guard.budget_of(one) for one in exchange.first],
-        money=exchange.free,
+        money=exchange.free_at_first,
         delay_ms=LOOK_MS + case.answer_ms // 2,
         each_ms=EACH_MS,
     )
-    workers = Workers(exchange, guard)
-    _run(exchange, workers)
     return _played(case, exchange, workers, bound.best(exchange.first, path, terms))
 
 

@@ -102,7 +102,7 @@ class SlowExchange:
         self._waiting: list[tuple[float, int, Callable[[], None]]] = []
         self._turns = count()
         self.first = tuple(self._open(case))
-        self._account.wallet.balance = _free(case, self.first)
+        self._account.wallet.balance = self.free_at_first = _free(case, self.first)
         self._closed: set[str] = set()
         self._cross_fees = 0
         self.writes = 0
