@@ -99,7 +99,8 @@ class GuardStepInline(StackedInline):  # type: ignore[misc]  # unfold is untyped
     min_num = 1
     fields = [
         ("threshold_percent", "does"),
-        ("amount_sats", "share_percent", "target_percent", "reduce_percentage"),
+        ("amount_sats", "share_percent"),
+        ("target_percent", "reduce_percentage"),
         ("hysteresis_percent", "cooldown_s"),
     ]
     show_change_link = True  # to the thresholds of single positions

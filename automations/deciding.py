@@ -19,24 +19,24 @@ from exchange.money import Sats, UsdPerBtc
 from exchange.position import Position, PositionId, PositionsSnapshot, Regime
 
 _NUMBER = 1
-"""Of the one account and its one guard."""
+"""Of a guard that is not saved."""
 
 
 class Guard:
     """A guard as its tables say, and what the gates let it do.
 
     Args:
-        table: with its steps.
+        guard: its tables, with its steps.
         book: what it did, and what bounds it.
         position_id: the only position it looks at, whose own thresholds count; None: any.
     """
 
     def __init__(
-        self, table: MarginGuard, book: AccountBook, position_id: PositionId | None = None
+        self, guard: MarginGuard, book: AccountBook, position_id: PositionId | None = None
     ) -> None:
         self.book = book
-        self._table = table
-        self.rule: GuardConfig = table.rule(position_id)
+        self._table = guard
+        self.rule: GuardConfig = guard.rule(position_id)
 
     def budget_of(self, position: Position) -> Sats:
         """Return what all top-ups of the position together may cost."""
@@ -85,11 +85,11 @@ class Guard:
         return gates.choose(request, wishes)
 
 
-def table_of(preset: Preset, regime: Regime, account: Account | None = None) -> MarginGuard:
-    """Return what a preset makes of a guard's tables; nothing is saved."""
+def table(preset: Preset, regime: Regime, account: Account) -> MarginGuard:
+    """Return what a preset makes of a guard's tables, with its steps."""
     guard = MarginGuard(
         pk=_NUMBER,
-        account=account or Account(pk=_NUMBER),
+        account=account,
         regime=regime.value,
         metric=preset.metric.value,
         budget_per_position_percent=_percent(preset.budget),

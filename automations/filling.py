@@ -11,7 +11,8 @@ from django.forms import BaseModelForm
 from django.forms.utils import ErrorDict
 from django.http import HttpRequest, HttpResponse, QueryDict
 
-from automations.deciding import table_of
+from accounts.models import Account
+from automations.deciding import table
 from automations.models import MarginGuard
 from automations.models.kinds import Kind
 from automations.previewed import BUTTON, NotToBeSaved, PreviewedAdmin
@@ -26,7 +27,7 @@ PRESET: Final = "_preset"
 _SAYS: Final = {
     PresetName.CAREFUL: "spends little, then closes",
     PresetName.BALANCED: "spends more, then closes",
-    PresetName.ALL_IN: "adds as long as there is money, and never closes",
+    PresetName.ALL_IN: "adds, and never closes",
 }
 _NEEDED: Final = {
     "account": "Choose the account first: a preset is made for its positions.",
@@ -92,7 +93,8 @@ class FilledAdmin(PreviewedAdmin):
             positions, where = self._positions(request)
             chosen, regime = _preset(name, positions, where), positions[0].regime
             before = self._steps_to_replace(request, guard)
-            filled = _filled(request.POST, table_of(chosen, regime), before)
+            made = table(chosen, regime, Account())
+            filled = _filled(request.POST, made, before)
             request.POST = filled  # type: ignore[assignment]  # as middleware may
         except CannotBeFilledError as error:
             self.message_user(request, f"Nothing was filled in. {error}", messages.ERROR)

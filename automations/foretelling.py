@@ -170,10 +170,12 @@ def _title(position: Position | None) -> str:
 
 def _row(outlook: Outlook, position: Position | None) -> Row:
     ahead = f"{_signed(outlook.distance)} ({_percent(outlook.share)})"
-    reached = ", ".join(_passed(outlook, trigger) for trigger in outlook.reached)
+    reached = [_passed(outlook, trigger) for trigger in outlook.reached]
+    if outlook.now and outlook.distance:
+        reached.insert(0, "by the index, which is the worse price for it")
     return Row(
         at=f"now, {_price(outlook.price)}" if outlook.now else _price(outlook.price),
-        distance=reached if outlook.now else ahead,
+        distance=", ".join(reached) if outlook.now else ahead,
         action=_action(outlook, position),
         reason=outlook.obstacle or outlook.why,
         besides=tuple(refused(each) for each in outlook.gave_way),

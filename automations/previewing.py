@@ -151,9 +151,12 @@ def _of_position(automation: OnPosition, position: Position, memory: Memory, sig
     levels = rule.levels(position, memory)
     now = weighing.outlook(_wishes(rule, position, market, memory), market, _reached(levels, market))
     held, known = _with_stop_left(now, position, memory)
+    prices = _ahead(rule.levels(held, known), market)
+    if guards:  # the one that comes first stands first
+        prices = sorted(prices, key=lambda price: abs(price - market))
     ahead = [
         replace(weighing, position=held).outlook(_wishes(rule, held, price, known), price)
-        for price in _ahead(rule.levels(held, known), market)
+        for price in prices
     ]
     found = Subject(position=position, outlooks=(now, *ahead))
     if not isinstance(automation, MarginGuard) or not isinstance(rule, GuardConfig):

@@ -30,7 +30,7 @@ from automations.rules.aftermath import Aftermath, Circumstances, foresee
 from automations.rules.memory import Memory
 from automations.triggers import Direction
 from exchange.formulas import Side
-from exchange.money import MAX_PRICE, MIN_PRICE, TICK, Exact, Sats, UsdPerBtc
+from exchange.money import MAX_PRICE, MIN_PRICE, TICK, Exact, Sats, UsdPerBtc, tick_above, tick_below
 from exchange.position import Position, Regime
 
 _APART_MS: Final = 24 * 60 * 60 * 1000
@@ -156,9 +156,15 @@ class _Walk:
             if following is None:
                 return None
             if self._acts >= _MOST_ACTS or sign * following < sign * self._farthest:
-                self.until = self._price
+                self.until = self._before(following)
                 return None
             self._price = following
+
+    def _before(self, following: UsdPerBtc) -> UsdPerBtc:
+        """Return the last price, as far as one looks, before the next at which something can happen."""
+        if self._position.side is Side.BUY:
+            return max(UsdPerBtc(following + TICK), tick_above(self._farthest))
+        return min(UsdPerBtc(following - TICK), tick_below(self._farthest))
 
     def _is_reached(self, price: UsdPerBtc) -> bool:
         sign = self._position.side.sign

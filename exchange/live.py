@@ -186,9 +186,13 @@ def _view(
         floor = held[_floor_key(account_id)]
         latest = floor if position_id is None else held[_latest_key(account_id, position_id)]
         of_trades, of_cross = (floor, latest) if position_id == CROSS else (latest, floor)
+        trades = _newest(of_trades, held[_positions_key(account_id)])
+        if trades is not None and of_trades is not floor and not _has(trades, position_id):
+            # It may have been opened since: then what is known is older than the account's last change.
+            trades = _newest(floor, held[_positions_key(account_id)])
         return View(
             quote=quote,
-            positions=_newest(of_trades, held[_positions_key(account_id)]),
+            positions=trades,
             cross=_newest(of_cross, held[_cross_key(account_id)]),
             balance=_balance(held[_balance_key(account_id)]),
         )
@@ -196,6 +200,10 @@ def _view(
         # Written by another version of ours, say: unknown, until a new value comes.
         logger.warning("live view unreadable", extra={"why": str(error)})
         return View()
+
+
+def _has(snapshot: PositionsSnapshot, position_id: PositionId | None) -> bool:
+    return any(position.id == position_id for position in snapshot.positions)
 
 
 def _price_key(network: str) -> str:

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from accounts.models import Account
 from automations.account_book import AccountBook
-from automations.deciding import Guard, table_of
+from automations.deciding import Guard, table
 from automations.rules.presets import preset
 from benchmarks.survival import bound
 from benchmarks.survival.bound import Best
@@ -43,8 +44,8 @@ class Played:
 def simulated(case: Case, path: PricePath) -> tuple[SlowExchange, Guard, Workers]:
     """Go through all ticks; return what there is at the end."""
     exchange = SlowExchange(case, path)
-    chosen = preset(case.preset, exchange.first)
-    guard = Guard(table_of(chosen, case.regime), AccountBook(exchange.free))
+    made = table(preset(case.preset, exchange.first), case.regime, Account(pk=1))
+    guard = Guard(made, AccountBook(exchange.free))
     workers = Workers(exchange, guard)
     _run(exchange, workers)
     return exchange, guard, workers

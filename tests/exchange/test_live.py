@@ -252,7 +252,8 @@ def test_the_live_view_comes_back_with_redis(
 
 def test_a_position_is_known_by_the_answer_to_our_own_write(live: LiveView) -> None:
     """Until it is read anew, the one that was changed is the only one of which more is known."""
-    before, others = snapshot(count=2), PositionId("another")
+    before = snapshot(count=2)
+    others, unseen = before.positions[1].id, PositionId("opened since")
     changed = replace(before.positions[0], margin=Sats(77))
     live.put_positions(7, before)
     live.outdate(7, before=NOW + SECOND, position_id=changed.id)
@@ -260,6 +261,7 @@ def test_a_position_is_known_by_the_answer_to_our_own_write(live: LiveView) -> N
     assert live.read(None, 7).positions is None, "of all it is not known how they stand"
     assert live.read(None, 7, changed.id).positions is None, "nor of this one, before its answer"
     assert live.read(None, 7, others).positions == before, "another one was not changed"
+    assert live.read(None, 7, unseen).positions is None, "one that is not there may be there by now"
 
     live.put_answer(7, changed, at=NOW + 2 * SECOND)
     found = live.read(None, 7, changed.id).positions

@@ -11,7 +11,7 @@ from pytest_django.fixtures import Settings
 from accounts import services
 from accounts.gateway import client_for, live_view
 from accounts.models import Account
-from automations.deciding import table_of
+from automations.deciding import table
 from automations.models import Execution
 from automations.rules.presets import PresetName, preset
 from benchmarks.survival.cases import Case
@@ -82,7 +82,7 @@ def guarded(paper: Paper) -> Position:
         NewTrade(side=Side.BUY, leverage=Decimal(LEVERAGE), quantity=QUANTITY)
     )
     assert isinstance(opened, Position)
-    guard = table_of(preset(PresetName.BALANCED, [opened]), Regime.ISOLATED, account)
+    guard = table(preset(PresetName.BALANCED, [opened]), Regime.ISOLATED, account)
     guard.enabled = True
     guard.save()
     for step in guard.ladder:
