@@ -7,7 +7,8 @@ from fractions import Fraction
 from accounts.models import Account
 from automations import budgets, gates
 from automations.account_book import AccountBook, moment
-from automations.gates import Choice, Request
+from automations.gate_request import Request
+from automations.gates import Choice
 from automations.models import GuardStep, MarginGuard
 from automations.reading import Seen
 from automations.rules.actions import Decision, Hold

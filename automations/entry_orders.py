@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from automations import earmarking, ending, executing, journal, reconciling, resting
 from automations.executing import Cause, Facts, Outcome
-from automations.gates import Refusal
+from automations.gate_request import Refusal
 from automations.models import AutoEntry, Execution
 from automations.reading import Seen, plain, read_price
 from automations.reconciling import Standing

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from fractions import Fraction
 from typing import Any, Final
 
@@ -13,7 +13,8 @@ from django.utils import timezone
 
 from accounts.gateway import live_view, redis_client
 from automations import changes, gates, journal, resting
-from automations.gates import Choice, Refusal, Request
+from automations.gate_request import Refusal, Request
+from automations.gates import Choice
 from automations.intending import (
     Cause,
     Facts,
@@ -22,14 +23,15 @@ from automations.intending import (
     intent_after,
     intent_of,
     left_flat,
+    limited,
     new_label,
     report_flat,
     report_of,
 )
-from automations.models import Automation, Execution, JournalEntry
+from automations.models import Automation, Execution
 from automations.models.compiled import insert, update
 from automations.performing import Done, perform
-from automations.reading import Seen, described, plain
+from automations.reading import Seen, described
 from automations.remembering import follow, remember_step
 from automations.rules.actions import (
     AddMargin,
@@ -307,15 +309,15 @@ def _settle(
         if done is not None and isinstance(intent.action, CancelOrder):
             resting.no_longer_rests(execution.automation_id, execution.position_id)
         outcome = journal.EXECUTED if state == Execution.State.CONFIRMED else state.value
+        position = done.position if done else None
         # The intent stood in the record before the request left; its entry need not delay that.
         entries = [
             meant,
             entry_about(intent.automation, execution, outcome, message=_told(intent), now=now),
         ]
         if state == Execution.State.CONFIRMED and isinstance(intent.action, AddMargin):
-            entries += _limited(intent, intent.action, done, now)
+            entries += limited(intent.automation, execution, intent.action, position, now=now)
         journal.append(*entries)
-    position = done.position if done else None
     if position is not None:
         # Read anew it would be only an answering time from now, and the next look may not wait.
         live_view().put_answer(execution.account_id, position, at=now)
@@ -328,25 +330,6 @@ def _settle(
         position=position,
         ended=done.ended if done else None,
     )
-
-
-def _limited(
-    intent: _Intent, action: AddMargin, done: Done | None, now: datetime
-) -> list[JournalEntry]:
-    """Return the entry about a top-up that was made in part, for its owner has to know."""
-    if not action.missing:
-        return []
-    entry = entry_about(intent.automation, intent.execution, journal.LIMITED, message="", now=now)
-    position = done.position if done else None
-    entry.data |= {
-        "wanted": action.wanted,
-        "added": action.amount,
-        "missing": action.missing,
-        "liquidation": None if position is None else plain(position.liquidation),
-    }
-    dies = "" if position is None else f"; the position is liquidated at {plain(position.liquidation)}"
-    entry.message = f"{action.why}; {action.missing:,} sats are missing{dies}"[:500]
-    return [entry]
 
 
 def _told(intent: _Intent) -> str:

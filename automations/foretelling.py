@@ -7,7 +7,7 @@ from fractions import Fraction
 from itertools import dropwhile
 from typing import assert_never
 
-from automations.gates import Refusal
+from automations.gate_request import Refusal
 from automations.models import GuardStep, MarginGuard
 from automations.models.automation import NO_STOP_ON_CROSS
 from automations.models.kinds import Kind

@@ -2,18 +2,17 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from math import ceil
-from typing import Final, Self
+from typing import Final
 
 from django.conf import settings
-from django.utils import timezone
 
 from accounts.switch import strictest
 from automations import budgets
-from automations.condition import Act, Condition
-from automations.models import Automation, Execution, MarginGuard
-from automations.reading import Seen
+from automations.condition import Act
+from automations.gate_request import Refusal, Request, Verdict
+from automations.models import Execution, MarginGuard
 from automations.rules.actions import (
     AddMargin,
     CancelOrder,
@@ -28,9 +27,8 @@ from automations.rules.actions import (
     SetTakeProfit,
     SetTrailingStop,
 )
-from exchange.account import Balance
 from exchange.money import Sats, UsdPerBtc
-from exchange.position import Position, PositionId, Regime
+from exchange.position import Regime
 from exchange.trade import NewTrade
 
 UNSETTLED: Final = "unsettled"
@@ -40,107 +38,6 @@ MOST_REDUCTIONS: Final = 2
 _AFTER_REFUSAL_S: Final = 10
 """An exit that the exchange refused is not asked for again at once: it is no rescue."""
 _DOES: Final = Execution.Does
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """A gate said no."""
-
-    reason: str
-    """One word for programs; the same word twice in a row is journalled once."""
-    because: str
-    """The same in words."""
-    message: str
-    """What the rule wanted, and why the gate said no."""
-    missing: Sats | None = None
-    """How many sats more the action would take; None: it is not about money."""
-    until: datetime | None = None
-    """When asking again is worth while; None: not known."""
-    wish: Command | None = None
-    """What was refused; None: the rule itself held back."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """An action on its way to the exchange, what it was decided on, and what bounds it."""
-
-    automation: Automation
-    action: Command
-    seen: Seen
-    now: datetime
-    condition: Condition
-    """Read under the account's lock: two actions of one account never weigh a budget at once."""
-    balance: Balance | None = None
-    """None where the action spends nothing, or where the balance could not be read."""
-    not_seen: frozenset[int] = frozenset()
-    """Unsettled executions of which the exchange, looked at since, shows no effect."""
-    retries: bool = False
-    """It is the second try of a top-up that the exchange refused for want of money."""
-
-    @classmethod
-    def read(
-        cls,
-        automation: Automation,
-        action: Command,
-        seen: Seen,
-        balance: Balance | None,
-        *,
-        locking: bool = False,
-        not_seen: frozenset[int] = frozenset(),
-    ) -> Self:
-        """Read what bounds the action, and every other one on the same position, now."""
-        now = timezone.now()
-        condition = Condition.read(
-            automation,
-            _position_id(action),
-            now=now,
-            asked_at=balance.at if balance else None,
-            locking=locking,
-        )
-        return cls(
-            automation=automation,
-            action=action,
-            seen=seen,
-            now=now,
-            condition=condition,
-            balance=balance,
-            not_seen=not_seen,
-        )
-
-    @property
-    def position_id(self) -> str:
-        return _position_id(self.action)
-
-    @property
-    def position(self) -> Position | None:
-        return self.seen.position(PositionId(self.position_id))
-
-    def refuse(
-        self,
-        reason: str,
-        because: str,
-        *,
-        missing: Sats | None = None,
-        until: datetime | None = None,
-    ) -> Refusal:
-        message = f"{self.action.why}, but {because}"
-        if missing:
-            message += f": {missing:,} sats are missing"
-        return Refusal(
-            reason=reason,
-            because=because,
-            message=message,
-            missing=missing,
-            until=until,
-            wish=self.action,
-        )
-
-
-def _position_id(action: Command) -> str:
-    return "" if isinstance(action, OpenPosition) else action.position_id
-
-
-Verdict = Refusal | None
 
 
 def switch(request: Request) -> Verdict:

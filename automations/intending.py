@@ -12,7 +12,7 @@ from automations import gates, journal
 from automations.models import AutoEntry, Automation, Execution, GuardStep, JournalEntry, MarginGuard
 from automations.models.execution import in_places
 from automations.reading import Seen, described, plain, told
-from automations.rules.actions import CancelOrder, Command, OpenPosition, ReducePosition
+from automations.rules.actions import AddMargin, CancelOrder, Command, OpenPosition, ReducePosition
 from exchange.market import Quote
 from exchange.position import Position, Regime
 
@@ -158,6 +158,32 @@ def entry_about(
         position_id=execution.position_id,
         execution=execution,
     )
+
+
+def limited(
+    automation: Automation,
+    execution: Execution,
+    action: AddMargin,
+    position: Position | None,
+    *,
+    now: datetime,
+) -> list[JournalEntry]:
+    """Return the entry about a top-up that was made in part, for its owner has to know; else none.
+
+    `position` is as the exchange answered.
+    """
+    if not action.missing:
+        return []
+    entry = entry_about(automation, execution, journal.LIMITED, message="", now=now)
+    entry.data |= {
+        "wanted": action.wanted,
+        "added": action.amount,
+        "missing": action.missing,
+        "liquidation": None if position is None else plain(position.liquidation),
+    }
+    dies = "" if position is None else f"; the position is liquidated at {plain(position.liquidation)}"
+    entry.message = f"{action.why}; {action.missing:,} sats are missing{dies}"[:500]
+    return [entry]
 
 
 def left_flat(closed: str) -> str:

@@ -12,7 +12,8 @@ from automations import earmarking, ending, gates, rehearsal, services
 from automations.account_book import AccountBook
 from automations.condition import Condition
 from automations.deciding import Guard
-from automations.gates import Choice, Refusal, Request
+from automations.gate_request import Refusal, Request
+from automations.gates import Choice
 from automations.models import AutoEntry, Execution, MarginGuard, Quarantine
 from automations.models.kinds import Kind
 from automations.reading import Seen

@@ -30,7 +30,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='marginguard',
             name='budget_per_position_percent',
-            field=models.DecimalField(blank=True, decimal_places=2, default=Decimal('300'), help_text="Of the position's first margin: all top-ups of one position together never pass this.", max_digits=9, null=True, validators=[django.core.validators.MinValueValidator(Decimal('0.01'), 'This must be more than 0 %%.')], verbose_name='budget per position (%)'),
+            field=models.DecimalField(blank=True, decimal_places=2, default=Decimal('300'), help_text="Of the position's first margin: all its top-ups together never pass this.", max_digits=9, null=True, validators=[django.core.validators.MinValueValidator(Decimal('0.01'), 'This must be more than 0 %%.')], verbose_name='budget per position (%)'),
         ),
         migrations.AlterField(
             model_name='automation',
@@ -40,7 +40,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='marginguard',
             name='budget_per_day_sats',
-            field=models.PositiveBigIntegerField(blank=True, help_text='All top-ups by this guard within 24 hours together never pass this; empty: no such bound.', null=True, validators=[django.core.validators.MinValueValidator(1)], verbose_name='budget per 24 hours (sats)'),
+            field=models.PositiveBigIntegerField(blank=True, help_text='All top-ups by this guard within 24 hours together; empty: no such bound.', null=True, validators=[django.core.validators.MinValueValidator(1)], verbose_name='budget per 24 hours (sats)'),
         ),
         migrations.AlterField(
             model_name='marginguard',

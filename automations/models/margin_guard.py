@@ -81,9 +81,7 @@ class MarginGuard(PositionAutomation):
     budget_per_position_percent = budget_field(
         "budget per position (%)",
         default=Decimal(300),
-        help_text=(
-            "Of the position's first margin: all top-ups of one position together never pass this."
-        ),
+        help_text="Of the position's first margin: all its top-ups together never pass this.",
     )
     budget_per_position_sats = models.PositiveBigIntegerField(
         "budget per position (sats)",
@@ -101,9 +99,7 @@ class MarginGuard(PositionAutomation):
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text=(
-            "All top-ups by this guard within 24 hours together never pass this; empty: no such bound."
-        ),
+        help_text="All top-ups by this guard within 24 hours together; empty: no such bound.",
     )
     backstop = models.BooleanField(
         "leave a stop with the exchange",

@@ -13,7 +13,7 @@ from accounts.gateway import live_view, redis_client
 from accounts.models import Account, Installation
 from automations import executing, gates, services
 from automations.executing import Facts
-from automations.gates import Request
+from automations.gate_request import Request
 from automations.models import Automation, Execution, MarginGuard
 from automations.reading import Seen, read
 from automations.rules.actions import AddMargin, ClosePosition

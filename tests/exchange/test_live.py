@@ -252,7 +252,8 @@ def test_the_live_view_comes_back_with_redis(
 
 def test_a_position_is_known_by_the_answer_to_our_own_write(live: LiveView) -> None:
     """Until it is read anew, the one that was changed is the only one of which more is known."""
-    before = snapshot(count=2)
+    two = (POSITION, replace(POSITION, id=PositionId("another")))
+    before = replace(snapshot(), positions=two)
     others, unseen = before.positions[1].id, PositionId("opened since")
     changed = replace(before.positions[0], margin=Sats(77))
     live.put_positions(7, before)
