@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from automations.models import MarginGuard
-from automations.models.margin_guard import share_of
+from automations.models.percent import share_of
 from exchange.money import Sats
 from exchange.position import Position
 

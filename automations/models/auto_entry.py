@@ -16,7 +16,7 @@ from automations.models.automation import (
     regime_is_known,
     side_is_known,
 )
-from automations.models.margin_guard import share_of
+from automations.models.percent import share_of
 from automations.rules.auto_entry import EntryConfig, Order
 from exchange.formulas import Side
 from exchange.money import Sats, Usd, UsdPerBtc

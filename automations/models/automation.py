@@ -1,8 +1,10 @@
 """What all automations have in common, whatever their kind."""
 
+from collections.abc import Collection
 from typing import ClassVar, Final, Self, cast
 
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
@@ -105,6 +107,12 @@ class PositionAutomation(Automation):
 
     class Meta:
         abstract = True
+
+    def clean_fields(self, exclude: Collection[str] | None = None) -> None:
+        """Refuse what is no list at its field: the field's own check would fail on it."""
+        if not isinstance(self.only_positions, list):
+            raise ValidationError({"only_positions": "Give the ids of the positions as a list."})
+        super().clean_fields(exclude)
 
     @property
     def rule_side(self) -> Side | None:

@@ -3,8 +3,7 @@
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from decimal import Decimal
-from fractions import Fraction
-from typing import Any, ClassVar, Final, Self
+from typing import ClassVar, Final, Self
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
@@ -16,6 +15,13 @@ from automations.models.automation import (
     PositionAutomation,
     regime_is_known,
     side_is_known,
+)
+from automations.models.percent import (
+    absent_or_positive,
+    budget_field,
+    percent_field,
+    percent_text,
+    share_of,
 )
 from automations.rules.cross_guards import IN_VAIN, may_reduce
 from automations.rules.margin_guard import (
@@ -41,35 +47,6 @@ _METRICS: Final = [
 
 
 NO_BUDGET: Final = "Say what it may spend on one position: a share of the margin, or sats."
-
-
-def percent_field(
-    label: str, *, help_text: str = "", required: bool = False, signed: bool = False
-) -> Any:
-    return models.DecimalField(
-        label,
-        max_digits=7,
-        decimal_places=4,
-        null=not required,
-        blank=not required,
-        help_text=help_text,
-        validators=[]
-        if signed
-        else [MinValueValidator(Decimal("0.0001"), "This must be more than 0 %%.")],
-    )
-
-
-def budget_field(label: str, *, help_text: str, default: Decimal | None = None) -> Any:
-    return models.DecimalField(
-        label,
-        max_digits=9,
-        decimal_places=2,
-        null=True,
-        blank=True,
-        default=default,
-        help_text=help_text,
-        validators=[MinValueValidator(Decimal("0.01"), "This must be more than 0 %%.")],
-    )
 
 
 class MarginGuard(PositionAutomation):
@@ -132,6 +109,15 @@ class MarginGuard(PositionAutomation):
                 | Q(budget_per_position_sats__isnull=False),
                 name="guard_has_a_budget_per_position",
                 violation_error_message=NO_BUDGET,
+            ),
+            models.CheckConstraint(
+                condition=(
+                    absent_or_positive("budget_per_position_percent", below=10**7)
+                    & absent_or_positive("budget_per_day_percent", below=10**7)
+                    & absent_or_positive("budget_per_position_sats")
+                    & absent_or_positive("budget_per_day_sats")
+                ),
+                name="guard_budgets_are_positive",
             ),
         ]
 
@@ -258,14 +244,31 @@ class GuardStep(models.Model):
                 name="step_action_has_what_it_needs",
                 violation_error_message="The chosen action needs its number.",
             ),
+            models.CheckConstraint(
+                condition=(
+                    absent_or_positive("amount_sats")
+                    & absent_or_positive("share_percent", below=1000)
+                    & absent_or_positive("target_percent", below=1000)
+                    & absent_or_positive("reduce_percentage", below=1000)
+                    & absent_or_positive("hysteresis_percent", below=1000)
+                    & absent_or_positive("cooldown_s")
+                ),
+                name="step_numbers_are_positive",
+            ),
         ]
 
     def __str__(self) -> str:
-        return f"at {_said(self.threshold_percent)}: {self.get_does_display()}"
+        return f"at {percent_text(self.threshold_percent)}: {self.get_does_display()}"
 
     def clean(self) -> None:
         """Refuse, at the right field, what could never work."""
         super().clean()
+        try:
+            self.clean_fields(exclude={"guard"})
+        except ValidationError:
+            return  # each field says itself what is wrong with it
+        if not hasattr(self, "guard"):
+            return
         needed = self.NEEDS.get(self.Does(self.does)) if self.does in self.Does else None
         if needed is not None and getattr(self, needed) is None:
             raise ValidationError({needed: "The chosen action needs this number."})
@@ -282,8 +285,6 @@ class GuardStep(models.Model):
         return self.guard.accepts_reopening or self.guard.regime != Regime.ISOLATED
 
     def _check_against_the_rule(self) -> None:
-        if getattr(self, "threshold_percent", None) is None:
-            return  # the form already said what is wrong with it
         try:
             self.guard.rule_of([self.as_rule()])
         except ValueError as fault:
@@ -337,16 +338,6 @@ _FIELD_OF: Final = {
 """In which field's words the rule speaks."""
 
 
-def _said(percent: Decimal) -> str:
-    return f"{Decimal(percent).normalize():f} %"
-
-
-def share_of(percent: Decimal | int | None) -> Fraction:
-    """Return a percentage, as it is kept or was just entered, as a share; none of it is 0."""
-    over, under = (percent or 0).as_integer_ratio()
-    return Fraction(over, under * 100)
-
-
 class PositionThreshold(models.Model):
     """Another threshold of a step for one position."""
 
@@ -366,7 +357,7 @@ class PositionThreshold(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.position_id}: {_said(self.threshold_percent)}"
+        return f"{self.position_id}: {percent_text(self.threshold_percent)}"
 
     def clean(self) -> None:
         """Refuse a threshold at which the step could not work."""

@@ -13,7 +13,7 @@ from automations.models.automation import (
     regime_is_known,
     side_is_known,
 )
-from automations.models.margin_guard import percent_field, share_of
+from automations.models.percent import percent_field, share_of
 from automations.rules.take_profit_stop_loss import (
     AtPrice,
     Base,

@@ -100,12 +100,95 @@ def refused(row: Model, promise: str) -> None:
         param({"does": "add_to_reach"}, "step_action_has_what_it_needs", id="no target"),
         param({"does": "reduce_position"}, "step_action_has_what_it_needs", id="no part"),
         param({"does": "pray"}, "step_action_has_what_it_needs", id="unknown action"),
+        param({"share_percent": -5}, "step_numbers_are_positive", id="a share that is not used"),
+        param({"target_percent": 0}, "step_numbers_are_positive", id="target zero"),
+        param({"reduce_percentage": -1}, "step_numbers_are_positive", id="part below zero"),
+        param({"hysteresis_percent": 0}, "step_numbers_are_positive", id="hysteresis zero"),
+        param({"cooldown_s": 0}, "step_numbers_are_positive", id="cooldown zero"),
     ],
 )
 def test_a_step_that_cannot_act_is_not_stored(
     guard: MarginGuard, changes: dict[str, Any], promise: str
 ) -> None:
     refused(step(guard, **changes), promise)
+
+
+NAN = Decimal("NaN")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "says"),
+    [
+        param({"threshold_percent": NAN}, "threshold_percent", "decimal number", id="NaN"),
+        param({"threshold_percent": "x"}, "threshold_percent", "decimal number", id="a word"),
+        param({"threshold_percent": None}, "threshold_percent", "null", id="no threshold"),
+        param({"threshold_percent": Decimal("Infinity")}, "threshold_percent", "number", id="inf"),
+        param({"threshold_percent": 0}, "threshold_percent", "more than 0 %", id="zero"),
+        param({"threshold_percent": 101}, "threshold_percent", "at most 100 %", id="above 100"),
+        param({"does": "pray"}, "does", "not a valid choice", id="unknown action"),
+        param({"does": None}, "does", "null", id="no action"),
+        param({"amount_sats": "x"}, "amount_sats", "integer", id="amount: a word"),
+        param({"amount_sats": 0}, "amount_sats", "greater than or equal to 1", id="amount: zero"),
+        param({"amount_sats": None}, "amount_sats", "needs this number", id="no amount"),
+        param({"does": "add_share", "share_percent": NAN}, "share_percent", "number", id="share: NaN"),
+        param(
+            {"does": "add_to_reach", "target_percent": "x"}, "target_percent", "number", id="target: x"
+        ),
+        param(
+            {"does": "add_to_reach", "target_percent": -1}, "target_percent", "0 %", id="target: sign"
+        ),
+        param(
+            {"does": "add_to_reach", "target_percent": 80}, "target_percent", "safe side", id="no way"
+        ),
+        param({"hysteresis_percent": "x"}, "hysteresis_percent", "number", id="hysteresis: a word"),
+        param({"hysteresis_percent": 70}, "hysteresis_percent", "room to return", id="hysteresis: 70"),
+        param({"cooldown_s": 0}, "cooldown_s", "greater than or equal to 1", id="cooldown: zero"),
+        param({"does": "reduce_position"}, "reduce_percentage", "needs this", id="no part"),
+    ],
+)
+def test_imports_are_told_once_at_the_field_what_is_wrong_with_a_step(
+    guard: MarginGuard, changes: dict[str, Any], field: str, says: str
+) -> None:
+    with pytest.raises(ValidationError) as wrong:
+        step(guard, **changes).full_clean()
+
+    assert {name: len(said) for name, said in wrong.value.message_dict.items()} == {field: 1}
+    assert says in wrong.value.message_dict[field][0]
+
+
+def test_a_step_without_a_guard_says_so() -> None:
+    with pytest.raises(ValidationError) as wrong:
+        GuardStep(threshold_percent=Decimal(70), does="notify").full_clean()
+
+    assert list(wrong.value.message_dict) == ["guard"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        param({"budget_per_position_percent": NAN}, "decimal number", id="NaN"),
+        param({"budget_per_position_percent": Decimal("Infinity")}, "decimal number", id="infinite"),
+        param({"budget_per_position_percent": None}, "Say what it may spend", id="no budget"),
+        param({"budget_per_position_percent": Decimal(10**9)}, "9 digits", id="too many digits"),
+        param({"budget_per_position_sats": -1}, "greater than or equal to 1", id="below zero"),
+        param({"budget_per_day_percent": "x"}, "decimal number", id="a word"),
+        param({"budget_per_day_sats": 10**30}, "less than or equal", id="more than there are"),
+        param({"backstop": "perhaps"}, "True or False", id="neither yes nor no"),
+        param({"cooldown_s": "soon"}, "integer", id="a time of no length"),
+        param({"only_positions": "p1"}, "as a list", id="one id, no list"),
+    ],
+)
+def test_imports_are_told_once_at_the_field_what_is_wrong_with_a_guard(
+    guard: MarginGuard, changes: dict[str, Any], says: str
+) -> None:
+    ((field, value),) = changes.items()
+    setattr(guard, field, value)
+
+    with pytest.raises(ValidationError) as wrong:
+        guard.full_clean()
+
+    assert {name: len(said) for name, said in wrong.value.message_dict.items()} == {field: 1}
+    assert says in wrong.value.message_dict[field][0]
 
 
 def test_two_steps_of_one_guard_have_two_thresholds(guard: MarginGuard) -> None:
@@ -125,6 +208,12 @@ def test_two_steps_of_one_guard_have_two_thresholds(guard: MarginGuard) -> None:
         param({"cooldown_s": 0}, "automation_cooldown_is_positive", id="no cooldown"),
         param({"switch": "on"}, "automation_switch_is_known", id="unknown switch"),
         param({"name": "guard"}, "automation_name_is_unique", id="a name used already"),
+        param({"budget_per_position_percent": 0}, "guard_budgets_are_positive", id="no budget (%)"),
+        param({"budget_per_position_percent": -1}, "guard_budgets_are_positive", id="below zero (%)"),
+        param({"budget_per_position_sats": 0}, "guard_budgets_are_positive", id="no budget (sats)"),
+        param({"budget_per_day_percent": 0}, "guard_budgets_are_positive", id="no day's budget (%)"),
+        param({"budget_per_day_sats": 0}, "guard_budgets_are_positive", id="no day's budget (sats)"),
+        param({"budget_per_position_percent": None}, "guard_has_a_budget_per_position", id="no bound"),
     ],
 )
 def test_a_guard_that_cannot_be_is_not_stored(
