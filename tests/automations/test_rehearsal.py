@@ -1,3 +1,5 @@
+from bisect import bisect_right
+
 """What a guard buys: how far the price may go against a position, and what that costs."""
 
 from dataclasses import replace
@@ -292,7 +294,7 @@ def test_the_paper_exchange_walked_tick_by_tick_ends_where_the_walk_says(
         assert end is None
         return
     assert end is not None
-    price = path.price(path.times_ms.index(end.at_ms) if end.at_ms in path.times_ms else -1)
+    price = path.price(bisect_right(path.times_ms, end.at_ms) - 1)
     # From the trigger to the request the price goes on.
     assert (end.how == "liquidated") is (foretold.ends.how is How.LIQUIDATED)
     assert float(price) == pytest.approx(float(foretold.ends.price), rel=0.003)
