@@ -1,7 +1,6 @@
-from bisect import bisect_right
-
 """What a guard buys: how far the price may go against a position, and what that costs."""
 
+from bisect import bisect_right
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
