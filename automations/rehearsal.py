@@ -188,8 +188,6 @@ class _Walk:
         while True:
             choice = self._chosen(refused)
             self.because = next((said.because for said in choice.refusals), self.because)
-            spent = {tell.step for tell in choice.tells if tell.step is not None}
-            self._memory = replace(self._memory, spent=self._memory.spent | spent)
             if choice.action is None or self._acts >= _MOST_ACTS:
                 return False
             assert not isinstance(choice.action, OpenPosition | CancelOrder)

@@ -169,6 +169,19 @@ def test_a_stop_that_will_lie_with_the_exchange_is_named(
 
 
 @pytest.mark.usefixtures("long")
+def test_below_it_is_weighed_as_if_the_stop_lay_there_already(ladder: MarginGuard) -> None:
+    step(ladder, CLOSES)
+    step(ladder, TELLS)
+
+    now, telling, adding, closing = outlooks(ladder)
+
+    assert isinstance(now.action, SetStopLoss)
+    assert isinstance(telling.action, Notify), "not the stop once more"
+    assert isinstance(adding.action, AddMargin)
+    assert isinstance(closing.action, ClosePosition)
+
+
+@pytest.mark.usefixtures("long")
 def test_without_a_closing_step_or_its_box_no_stop_is_named(ladder: MarginGuard) -> None:
     assert "with the exchange" not in told(ladder)
     step(ladder, CLOSES)
