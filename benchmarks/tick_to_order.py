@@ -172,6 +172,7 @@ def guards(owned: Sequence["Account"], levels: Targets, owner: Callable[[Positio
             name=f"at {price}",
             metric="margin_used",
             only_positions=[position.id],
+            backstop=False,  # a stop at the exchange would close before we do
         )
         share = position.margin_used_at(price + STEP / 2)
         percent = Decimal(share.numerator) * 100 / Decimal(share.denominator)
