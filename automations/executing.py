@@ -4,7 +4,6 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from fractions import Fraction
 from typing import Any, Final
 
 from django.conf import settings
@@ -12,7 +11,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts.gateway import live_view, redis_client
-from automations import changes, gates, journal, resting
+from automations import changes, gates, journal, resting, turns
 from automations.gate_request import Refusal, Request
 from automations.gates import Choice
 from automations.intending import (
@@ -75,6 +74,9 @@ UPDATE automations_execution SET state = %s WHERE id = %s
 _LEFT_FLAT: Final = frozenset({Execution.State.REJECTED, Execution.State.NOT_SENT})
 
 
+TURN_TO_COME: Final = "its turn at the exchange has not come"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What came of carrying an action out: the execution's state, or the refusing gate's word."""
@@ -116,13 +118,15 @@ def carry_out(
     not_seen: frozenset[int] = frozenset(),
     retries: bool = False,
     follows: bool = False,
+    turn_first: bool = False,
 ) -> Outcome:
     """Of the wishes, in their order, carry out the first that may act, and all that only tell.
 
     Passes the gates, commits the intent, sends one request, settles by its answer. The wishes are of
     one automation, on one position or on none, and there is at least one. `not_seen` and `retries` are
     as in `gates.Request`; `follows` says that the same look has acted already, so that its cooldown is
-    no news.
+    no news. With `turn_first` nothing is intended while others are before us at the exchange's limit:
+    the word is `TURN_TO_COME` then.
 
     Raises:
         TransientError: nothing happened at the exchange; the caller may decide and try again.
@@ -138,6 +142,8 @@ def carry_out(
                 hold(automation, refused, facts, _position_id(wishes))
         if choice.action is None:
             return _without_action(automation, choice, told, _position_id(wishes))
+        if turn_first and not automation.shadow and not turns.take(facts, client):
+            return Outcome(word=TURN_TO_COME)
         intent = _intend(automation, choice.action, facts)
         # Where nothing is sent nothing can be left open: both are committed at once.
         if automation.shadow:
@@ -250,7 +256,7 @@ def _send(intent: _Intent, client: Client) -> Outcome:
             intent.facts.position,
             client,
             label=intent.execution.client_id,
-            urgency=_urgency(intent.facts),
+            urgency=turns.urgency_of(intent.facts),
         )
     except TransientError as error:
         _settle(intent, Execution.State.NOT_SENT, error=error)
@@ -267,12 +273,6 @@ def _send(intent: _Intent, client: Client) -> Outcome:
     except (UnknownOutcomeError, OperatorNeededError) as error:
         return _settle(intent, Execution.State.UNKNOWN, error=error)
     return _settle(intent, Execution.State.CONFIRMED, done=done)
-
-
-def _urgency(facts: Facts) -> Fraction | None:
-    """Return how far liquidation is: the nearest position goes first at the exchange's limit."""
-    position = facts.position
-    return None if position is None else position.liquidation_distance_at(facts.seen.quote.price)
 
 
 def _move_to_sent(execution: Execution) -> None:

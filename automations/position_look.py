@@ -10,7 +10,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from accounts.gateway import redis_client
-from automations import changes, cross_epoch, disarming, executing, gates, reconciling
+from automations import changes, cross_epoch, disarming, executing, gates, reconciling, turns
 from automations.executing import Cause, Facts, Outcome
 from automations.locking import closing_lock_name, lock_name, position_lock
 from automations.models import Execution, MarginGuard
@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 BUSY: Final = "another worker has it"
 _MOST_ACTS: Final = 5
 """In one look; whatever is left to do, the next look does."""
+_MOST_WAITS: Final = 3
+"""For a turn that another one took each time; then the request itself waits for it."""
 SHOWS_WITHIN: Final = timedelta(seconds=1)
 """So long after a request got no answer, what it did shows at the exchange in nearly all cases."""
 
@@ -71,6 +73,8 @@ class PositionLook:
         """The next top-up is the second try of one that the exchange refused for want of money."""
         self._rereads = False
         """The positions were read again for this decision."""
+        self._waited = 0
+        """How often for the turn at the exchange, before this decision."""
 
     def carry_out(self) -> list[Outcome]:
         """Return what came of it, in order; never empty.
@@ -152,7 +156,17 @@ class PositionLook:
             return Outcome(word=BUSY)
         if all(isinstance(wish, Hold) and wish.word is None for wish in wishes):
             return Outcome(word=_nothing_to_do(found))
-        return executing.carry_out(
+        return self._act(wishes, facts, only=only, follows=follows)
+
+    def _act(
+        self,
+        wishes: Sequence[Decision],
+        facts: Facts,
+        *,
+        only: type[PositionAction] | None,
+        follows: bool,
+    ) -> Outcome:
+        outcome = executing.carry_out(
             self._automation,
             wishes,
             facts,
@@ -160,7 +174,26 @@ class PositionLook:
             not_seen=self._not_seen,
             retries=self._retries,
             follows=follows,
+            turn_first=isinstance(self._automation, MarginGuard) and self._waited < _MOST_WAITS,
         )
+        if outcome.word != executing.TURN_TO_COME:
+            self._waited = 0
+            return outcome
+        self._waited += 1
+        try:
+            return self._decide(self._when_it_is_our_turn(facts, only), only=only, follows=follows)
+        finally:
+            self._client.rest.leave_turn()
+
+    def _when_it_is_our_turn(self, facts: Facts, only: type[PositionAction] | None) -> Seen:
+        """Wait for the turn at the exchange, then look anew: while many wait, prices move on."""
+        try:
+            turns.await_free(facts, self._client)
+        except TransientError as error:
+            # It is decided anew all the same: what cannot be sent then stands in the record.
+            logger.warning("its turn did not come", extra=self._fields() | {"error": str(error)})
+        closes = only is ClosePosition
+        return self._read(settings.CLOSE_MAX_AGE_S if closes else settings.TOP_UP_POSITIONS_MAX_AGE_S)
 
     def _gone(self, seen: Seen) -> Outcome:
         if self._position_id == CROSS and seen.positions is not None:

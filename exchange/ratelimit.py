@@ -21,7 +21,7 @@ class Scope(StrEnum):
 
 NOT_URGENT: Final = 1e9
 """The urgency of a write that cuts risk and of which nothing more is known."""
-RENEWED_S: Final = 0.4
+RENEWED_S: Final = 0.05
 """Whoever waits for a slot asks again within this time."""
 FORGOTTEN_S: Final = 1.0
 """Whoever did not for this long waits no more: its process may be dead."""
@@ -35,6 +35,9 @@ class Waiter:
     """None: an ordinary call. A number: a protective one, the smaller the more urgent."""
     name: str = ""
     """Tells it from all others, in all processes."""
+    takes: bool = True
+    """False: it only waits until there is a slot for it, and stays in front until it asks to take it,
+    or asks once more without any patience."""
 
     @property
     def protective(self) -> bool:
@@ -128,11 +131,12 @@ class TokenBucket:
             free_at = max(lane.due_at - slack / per_s for lane, per_s in lanes)
             before = self._queue.before(waiter, now)
             wait = max(free_at - now, self._held_until - now, 0.0) + before / self._rate.per_s
-            if 0 < wait <= within_s:
+            stays = wait > 0 or not waiter.takes
+            if stays and 0 < within_s >= wait:
                 self._queue.join(waiter, now)
             else:
                 self._queue.leave(waiter)
-            if wait == 0:
+            if wait == 0 and waiter.takes:
                 for lane, per_s in lanes:
                     lane.due_at = max(lane.due_at, now) + 1 / per_s
             return wait

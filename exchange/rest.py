@@ -148,6 +148,22 @@ class RestClient:
         at = self._now()
         return PositionsSnapshot(positions=self.running_trades(), at=at, source=Source.REST)
 
+    def take_turn(self, urgency: SupportsFloat) -> bool:
+        """Take this thread's next turn for a protective write under the limit; False: not free yet."""
+        return self._transport.take_turn(urgency)
+
+    def await_turn(self, urgency: SupportsFloat) -> None:
+        """Wait until this thread may take such a turn, so that it decides only then what to send.
+
+        Raises:
+            TransientError: the turn would come too late.
+        """
+        self._transport.await_turn(urgency)
+
+    def leave_turn(self) -> None:
+        """Let others have it, where there was nothing to send."""
+        self._transport.leave_turn()
+
     def running_trades(self) -> tuple[Position, ...]:
         return self._transport.get(
             path("isolated/trades/running"), wire.running_trades, scope=Scope.PRIVATE

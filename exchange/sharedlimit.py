@@ -32,7 +32,7 @@ _TAKE: Final = (
     + """
 local every, ordinary_every = tonumber(ARGV[2]), tonumber(ARGV[3])
 local slack, name, urgency = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
-local within, forgotten = tonumber(ARGV[7]), tonumber(ARGV[8])
+local within, forgotten, takes = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9] == '1'
 local since, before, waiting = now, 0, {}
 
 local found = redis.call('HGETALL', KEYS[2])
@@ -54,14 +54,15 @@ end
 local free = math.max(held, all - slack * every)
 if not urgency then free = math.max(free, ordinary - slack * ordinary_every) end
 local wait = math.max(free - now, 0) + before * every
-if urgency and wait > 0 and wait <= within then
+local stays = wait > 0 or not takes
+if urgency and stays and within > 0 and wait <= within then
     local stored = string.format('%s %.0f %.0f', ARGV[6], since, now + forgotten)
     redis.call('HSET', KEYS[2], name, stored)
     redis.call('PEXPIRE', KEYS[2], math.ceil(forgotten / 1000))
 elseif #found > 0 then
     redis.call('HDEL', KEYS[2], name)
 end
-if wait > 0 then return wait end
+if wait > 0 or not takes then return wait end
 store('all', math.max(all, now) + every)
 if not urgency then store('ordinary', math.max(ordinary, now) + ordinary_every) end
 keep()
@@ -119,6 +120,7 @@ class SharedLimiter:
             "" if waiter.urgency is None else repr(waiter.urgency),
             round(within_s * _SECOND_US),
             round(FORGOTTEN_S * _SECOND_US),
+            int(waiter.takes),
         ]
         keys = [_key(scope, owner), f"{_key(scope, owner)}:waiting"]
         wait_us = self._reach.call(lambda: self._take(keys=keys, args=args))

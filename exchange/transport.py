@@ -2,6 +2,7 @@
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ Reader = Callable[[object, str], Value]
 
 VERSION_PATH: Final = "/v3"
 _CLOCK_DOUBT_S: Final = 30.0
+_TURN_KEPT_S: Final = 1.0
+"""Whoever took a turn and sends nothing for so long has lost it."""
 _PIECE: Final = 2**16
 _LARGEST_ANSWER: Final = 2**24
 
@@ -68,6 +71,14 @@ class _Answer:
     status: int
     headers: Mapping[str, str]
     content: bytes
+
+
+class _Turn(threading.local):
+    """The turn that a thread took ahead of its request."""
+
+    until_s: float = float("-inf")
+    waits_as: str | None = None
+    """The name under which it stands in front of all others."""
 
 
 class Transport:
@@ -109,7 +120,34 @@ class Transport:
         self._shares_connections = connections is not None
         self._connections = connections or Connections(endpoints, idle_s=timeouts.idle_s)
         self._doubted_s = float("-inf")
+        self._turn = _Turn()
         self._owners = {Scope.PUBLIC: self._address, Scope.PRIVATE: _owner(credentials)}
+
+    def take_turn(self, urgency: SupportsFloat) -> bool:
+        """Take the turn of this thread's next protective request, if free; it is kept a moment."""
+        waiter = Waiter(urgency=float(urgency), name=self._turn.waits_as or token_hex(8))
+        self._turn.waits_as = None
+        if self._limiter.wait_s(Scope.PRIVATE, self._owners[Scope.PRIVATE], waiter) > 0:
+            return False
+        self._turn.until_s = self._clock() + _TURN_KEPT_S
+        return True
+
+    def await_turn(self, urgency: SupportsFloat) -> None:
+        """Wait until this thread may take the turn of a protective request; nobody else does then.
+
+        Raises:
+            TransientError: it would come too late.
+        """
+        waiter = Waiter(urgency=float(urgency), name=token_hex(8), takes=False)
+        self._wait(Scope.PRIVATE, waiter, what="A protective request")
+        self._turn.waits_as = waiter.name
+
+    def leave_turn(self) -> None:
+        """Let others have the turn that this thread waited for, if it has not taken it."""
+        if self._turn.waits_as is not None:
+            waiter = Waiter(urgency=0.0, name=self._turn.waits_as, takes=False)
+            self._turn.waits_as = None
+            self._limiter.wait_s(Scope.PRIVATE, self._owners[Scope.PRIVATE], waiter)
 
     def close(self) -> None:
         """Give back connections of its own; those that are shared are not its to close."""
@@ -272,17 +310,21 @@ class Transport:
         )
 
     def _wait_for_turn(self, call: Call) -> None:
-        owner, waiter = self._owners[call.scope], _waiter(call)
+        waiter = _waiter(call)
+        if waiter.protective and self._turn.until_s > self._clock():
+            self._turn.until_s = float("-inf")
+            return
+        self._wait(call.scope, waiter, what=call.where)
+
+    def _wait(self, scope: Scope, waiter: Waiter, *, what: str) -> None:
         latest = self._clock() + self._timeouts.turn_s
         while True:
             within_s = latest - self._clock()
-            wait_s = self._limiter.wait_s(call.scope, owner, waiter, within_s=within_s)
+            wait_s = self._limiter.wait_s(scope, self._owners[scope], waiter, within_s=within_s)
             if wait_s <= 0:
                 return
             if wait_s > within_s:
-                raise TransientError(
-                    f"{call.where} was not sent: the rate limit is used up", after_s=wait_s
-                )
+                raise TransientError(f"{what} was not sent: the rate limit is used up", after_s=wait_s)
             self._sleep(min(wait_s, RENEWED_S) if waiter.protective else wait_s)
 
     def _delay_s(self, attempt: int, after_s: float) -> float:

@@ -147,9 +147,6 @@ class Workers:
 
         self._exchange.read(one.position.id, answered)
 
-    def _nearness(self, one: Watched) -> float:
-        return float(one.position.liquidation_distance_at(self._exchange.path.price(self._tick)))
-
     def _look_on(self, one: Watched, only: type[PositionAction] | None) -> None:
         price, priced_ms = self._exchange.path.price(self._tick), self._exchange.now_ms
         self._agenda.at(priced_ms + LOOK_MS, lambda: self._look(one, only, price, priced_ms))
@@ -157,10 +154,32 @@ class Workers:
     def _look(
         self, one: Watched, only: type[PositionAction] | None, price: UsdPerBtc, priced_ms: int
     ) -> None:
-        """Decide on what was known when the look began, and send what comes of it."""
+        """Decide on what was known when the look began; send it, or decide anew at its turn."""
+        action = self._decide(one, only, price, priced_ms)
+        if action is None:
+            return
+        nearness = float(one.position.liquidation_distance_at(price))
+        turn = self._exchange.take_turn(nearness, SLOT_WAIT_MS, lambda: self._at_turn(one, only))
+        if turn is None:
+            self._leave(one, only)
+        elif turn:
+            self._send(one, action, price, only)
+
+    def _at_turn(self, one: Watched, only: type[PositionAction] | None) -> bool:
+        """Decide anew; return whether there is something to send."""
+        price = self._exchange.path.price(self._tick)
+        action = self._decide(one, only, price, self._exchange.now_ms)
+        if action is not None:
+            self._send(one, action, price, only)
+        return action is not None
+
+    def _decide(
+        self, one: Watched, only: type[PositionAction] | None, price: UsdPerBtc, priced_ms: int
+    ) -> PositionAction | None:
+        """Return what to do; None: nothing, and the look is over."""
         if one.ended or self._exchange.position(one.position.id) is None:
             one.end()  # the stream told of it
-            return
+            return None
         found = self._guard.rule.wishes(one.position, price, one.memory)
         wishes = [wish for wish in found if self._is_open(one, wish, only)]
         choice = self._guard.choose(
@@ -171,14 +190,13 @@ class Workers:
             known_ms=max(one.known_ms, priced_ms - SWEEP_MS // 10),
             now_ms=self._exchange.now_ms,
         )
-        action = choice.action
-        if action is None or not isinstance(action, PositionAction):
-            ends = [each.until for each in choice.refusals if each.until is not None]
-            if ends:
-                self._agenda.at(self._ms(min(ends)), lambda: self._want(one))
-            self._leave(one, only)
-            return
-        self._send(one, action, price, only)
+        if choice.action is not None and isinstance(choice.action, PositionAction):
+            return choice.action
+        ends = [each.until for each in choice.refusals if each.until is not None]
+        if ends:
+            self._agenda.at(self._ms(min(ends)), lambda: self._want(one))
+        self._leave(one, only)
+        return None
 
     def _ms(self, until: datetime) -> int:
         return max(self._exchange.now_ms, ceil((until - moment(0)) / timedelta(milliseconds=1)))
@@ -205,12 +223,10 @@ class Workers:
 
         def answered(answer: Answer) -> None:
             state = Execution.State.REJECTED if answer.refused else Execution.State.CONFIRMED
-            if answer.gave_up:
-                state = Execution.State.NOT_SENT
             self._guard.book.settle(number, state, self._exchange.now_ms)
             self._learn(one, action, answer, only)
 
-        self._exchange.ask(action, self._nearness(one), SLOT_WAIT_MS, answered)
+        self._exchange.write(action, answered)
 
     def _learn(
         self,
@@ -222,9 +238,6 @@ class Workers:
         """Take the position from the answer, arm it anew, and look again at once."""
         if answer.position is None:
             one.end()
-            return
-        if answer.gave_up:
-            self._leave(one, only)
             return
         one.position, one.known_ms = answer.position, self._exchange.now_ms
         if answer.refused:

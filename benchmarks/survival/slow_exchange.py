@@ -23,6 +23,7 @@ from exchange import formulas
 from exchange.formulas import Side
 from exchange.money import Sats, Usd
 from exchange.position import CROSS, Position, PositionId, Regime
+from exchange.ratelimit import RENEWED_S
 from exchange.simulator.engine.account import TRADING_SCOPES, identity
 from exchange.simulator.engine.cross import NewCrossOrder
 from exchange.simulator.engine.opening import NewTrade
@@ -33,6 +34,8 @@ from exchange.simulator.engine.venue import Venue
 
 EACH_MS: Final = 200
 """Between two signed requests of one key."""
+PASSED_ON_MS: Final = round(RENEWED_S * 1000 / 2)
+"""Whoever waits next finds out so late, on average, that the one before had nothing to send."""
 QUANTITY: Final = Usd(10_000)
 _RICH: Final = Sats(100_000_000_000)
 
@@ -63,8 +66,6 @@ class Answer:
     """What came back for a write: the position as it is then, or why not."""
 
     refused: str | None = None
-    gave_up: bool = False
-    """It was never sent: its turn would have come too late."""
     position: Position | None = None
     """None where it ended."""
 
@@ -100,7 +101,7 @@ class SlowExchange:
             identity(1, 0), balance=_RICH, scopes=TRADING_SCOPES, now_ms=0
         )
         self._slot_ms = 0
-        self._waiting: list[tuple[float, int, Callable[[], None]]] = []
+        self._waiting: list[tuple[float, int, Callable[[], bool]]] = []
         self._turns = count()
         self.first = tuple(self._open(case))
         self._account.wallet.balance = self.free_at_first = _free(case, self.first)
@@ -178,27 +179,24 @@ class SlowExchange:
         self._venue.move(self.path.price(tick), self.now_ms)
         self._venue.take_events()
 
-    def ask(
-        self,
-        action: PositionAction,
-        nearness: float,
-        patience_ms: int,
-        answered: Callable[[Answer], None],
-    ) -> None:
-        """Send a write as soon as its turn comes; of those that wait the nearest goes first.
+    def take_turn(self, nearness: float, patience_ms: int, come: Callable[[], bool]) -> bool | None:
+        """Take the turn of a write: True at once, False with `come` later, None where that is too late.
 
-        Args:
-            action: what is asked for.
-            nearness: how near its position is to liquidation; the least goes first.
-            patience_ms: where its turn is further away than this, it is not sent at all.
-            answered: told what came of it.
+        Of those that wait the nearest to liquidation goes first. `come` returns whether it takes it.
         """
         before = sum(each[0] <= nearness for each in self._waiting)
-        if max(0, self._slot_ms - self.now_ms) + before * EACH_MS > patience_ms:
-            gave_up = Answer(gave_up=True, position=self.position(action.position_id))
-            self.agenda.at(self.now_ms, lambda: answered(gave_up))
-            return
-        self._wait(nearness, lambda: self._take(action, answered))
+        wait_ms = max(0, self._slot_ms - self.now_ms) + before * EACH_MS
+        if wait_ms > patience_ms:
+            return None
+        if not wait_ms:
+            self._slot_ms = self.now_ms + EACH_MS
+            return True
+        self._wait(nearness, come)
+        return False
+
+    def write(self, action: PositionAction, answered: Callable[[Answer], None]) -> None:
+        """Send a write, whose turn has been taken; `answered` is told what came of it."""
+        self.agenda.at(self.now_ms + self._delay_ms, lambda: self._take(action, answered))
 
     def read(self, position_id: PositionId, answered: Callable[[Answer], None]) -> None:
         """Read a position, after all writes that wait.
@@ -211,15 +209,14 @@ class SlowExchange:
             later_ms = self.now_ms + self.answer_ms - self._delay_ms
             self.agenda.at(later_ms, lambda: answered(answer))
 
-        self._wait(inf, taken)
+        def leaves() -> bool:
+            self.agenda.at(self.now_ms + self._delay_ms, taken)
+            return True
 
-    def _wait(self, nearness: float, arrives: Callable[[], None]) -> None:
-        """Let a request leave when its turn comes, and arrive half of the answering time later."""
+        self._wait(inf, leaves)
 
-        def leaves() -> None:
-            self.agenda.at(self.now_ms + self._delay_ms, arrives)
-
-        self._waiting.append((nearness, next(self._turns), leaves))
+    def _wait(self, nearness: float, come: Callable[[], bool]) -> None:
+        self._waiting.append((nearness, next(self._turns), come))
         self.agenda.at(max(self.now_ms, self._slot_ms), self._give_turn)
 
     def _give_turn(self) -> None:
@@ -230,8 +227,8 @@ class SlowExchange:
             return
         first = min(self._waiting, key=lambda each: each[:2])
         self._waiting.remove(first)
-        self._slot_ms = self.now_ms + EACH_MS
-        first[2]()
+        self._slot_ms = self.now_ms + (EACH_MS if first[2]() else PASSED_ON_MS)
+        self.agenda.at(self._slot_ms, self._give_turn)
 
     def _take(self, action: PositionAction, answered: Callable[[Answer], None]) -> None:
         """Do what was asked for, and let the answer come."""

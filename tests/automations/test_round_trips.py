@@ -81,5 +81,7 @@ def test_between_a_tick_and_its_order_nothing_is_asked_twice(
         "INTO automations_execution",  # the intent
         "SET LOCAL synchronous_commit",  # it is sent
     ]
-    # The count of looks with its expiry, at once; then price, positions and balance at once.
-    assert asked.commands == ["INCRBY", "EXPIRE", "MGET"]
+    # The count of looks with its expiry, at once; then price, positions and balance at once; then the
+    # turn under the key's limit, whose script asks Redis for more.
+    assert asked.commands[:4] == ["INCRBY", "EXPIRE", "MGET", "EVALSHA"]
+    assert asked.commands.count("EVALSHA") == 1

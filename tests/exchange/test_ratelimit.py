@@ -5,7 +5,6 @@ from exchange.ratelimit import (
     FORGOTTEN_S,
     NOT_URGENT,
     ORDINARY,
-    RENEWED_S,
     LocalLimiter,
     Scope,
     TokenBucket,
@@ -130,14 +129,35 @@ def test_whoever_asks_no_more_stands_in_nobody_s_way_after_a_second(
 ) -> None:
     asked(busy, NEAR, FAR)
     for _ in range(2):
-        clock.now += RENEWED_S
+        clock.now += 0.4
         assert asked(busy, FAR) == [0.2], "the nearer one may only be late"
-    clock.now += FORGOTTEN_S - 2 * RENEWED_S
+    clock.now += FORGOTTEN_S - 0.8
     assert asked(busy, FAR) == [0]
 
 
 def test_whoever_gives_up_stands_in_nobody_s_way_at_once(busy: TokenBucket, clock: Clock) -> None:
     asked(busy, NEAR, FAR)
     assert busy.wait_s(NEAR, within_s=0.1) == pytest.approx(0.2), "longer than it may wait"
+    clock.now += 0.2
+    assert asked(busy, FAR) == [0]
+
+
+def test_whoever_only_wants_to_know_when_stays_in_front_until_it_takes_the_slot_or_leaves(
+    busy: TokenBucket, clock: Clock
+) -> None:
+    looks = Waiter(urgency=NEAR.urgency, name="looks", takes=False)
+    assert asked(busy, looks, FAR) == [0.2, 0.4]
+    clock.now += 0.2
+    assert asked(busy, FAR, looks, FAR) == [0.2, 0, 0.2]
+    assert busy.wait_s(looks) == 0, "without patience it leaves"
+    assert asked(busy, FAR) == [0]
+
+
+def test_whoever_stood_in_front_takes_the_slot_by_its_name(busy: TokenBucket, clock: Clock) -> None:
+    looks = Waiter(urgency=NEAR.urgency, name="near", takes=False)
+    clock.now += 0.2
+    assert asked(busy, looks, FAR) == [0, 0.2]
+    assert busy.wait_s(Waiter(urgency=NEAR.urgency, name="near")) == 0
+    assert asked(busy, FAR) == [0.2]
     clock.now += 0.2
     assert asked(busy, FAR) == [0]

@@ -440,6 +440,31 @@ def test_a_request_without_a_slot_in_time_is_given_back_unsent(script: Script) -
     assert script.requests == []
 
 
+def test_a_turn_taken_ahead_is_the_next_protective_writes(script: Script) -> None:
+    limiter, now = Unlimited(), [0.0]
+    client = RestClient(script.endpoints, CREDENTIALS, limiter=limiter, clock=lambda: now[0])
+    script.then(answer(documents.running_trade()), answer(documents.running_trade()))
+    assert client.take_turn(Fraction(1, 50))
+    limiter.wait = 99.0
+
+    client.add_margin(TRADE, Sats(1))
+
+    with pytest.raises(TransientError, match="the rate limit is used up"):
+        client.add_margin(TRADE, Sats(1))
+
+
+def test_a_turn_taken_ahead_is_lost_where_nothing_is_sent_for_long(script: Script) -> None:
+    limiter, now = Unlimited(), [0.0]
+    client = RestClient(script.endpoints, CREDENTIALS, limiter=limiter, clock=lambda: now[0])
+    assert client.take_turn(0)
+    limiter.wait, now[0] = 99.0, 2.0
+
+    with pytest.raises(TransientError, match="the rate limit is used up"):
+        client.add_margin(TRADE, Sats(1))
+    assert not client.take_turn(0)
+    assert script.requests == []
+
+
 def test_a_protective_write_that_waits_asks_again_before_it_is_forgotten(script: Script) -> None:
     limiter, waits = Unlimited(), list[float]()
     limiter.wait = 2.0

@@ -139,6 +139,19 @@ def test_whoever_gives_up_is_forgotten_at_once(redis: Redis) -> None:
     assert asked(held, FAR) == [0]
 
 
+def test_whoever_only_wants_to_know_when_stays_in_front_until_it_takes_the_slot_or_leaves(
+    redis: Redis,
+) -> None:
+    held, looks = limiter(redis), Waiter(urgency=NEAR.urgency, name="looks", takes=False)
+    assert held.wait_s(Scope.PRIVATE, "key") == 0
+    asked(held, looks)
+    time.sleep(1 / PER_S)
+    assert asked(held, looks) == [0]
+    assert asked(held, FAR) > [0], "the other is about to take it"
+    assert held.wait_s(Scope.PRIVATE, "key", looks) == 0, "without patience it leaves"
+    assert asked(held, FAR) == [0]
+
+
 def test_a_slot_that_is_free_costs_one_round_trip(redis: Redis) -> None:
     held = limiter(redis)
     asked(held, NEAR)  # Redis learns the script
