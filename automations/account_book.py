@@ -101,6 +101,8 @@ class AccountBook:
             standing,
             guard_commands=standing.guard_commands + self._within_a_minute(now_ms),
             acts=tuple(self._acts[position_id].values()),
+            # The position is as it stands after all that was done; the clock is not that of the record.
+            acted_at=None,
             unsettled=tuple(self._unsettled(position_id)),
             spent_on_position=Sats(standing.spent_on_position + here),
             spent_on_position_today=Sats(standing.spent_on_position_today + here),

@@ -64,7 +64,8 @@ class PositionLook:
         self._position_id = position_id
         self._cause = cause
         self._client = client
-        self._latest = latest
+        self._settled_at = latest.settled_at if latest else None
+        """When the last action on the position was settled, as far as this look knows."""
         self._proved = False
         self._not_seen: frozenset[int] = frozenset()
         self._refused: set[int | None] = set()
@@ -104,7 +105,7 @@ class PositionLook:
         return read(
             self._client,
             Regime(self._automation.regime),
-            not_before=self._latest.settled_at if self._latest else None,
+            not_before=self._settled_at,
             positions_max_age_s=positions_max_age_s,
             position_id=self._position_id,
         )
@@ -131,10 +132,15 @@ class PositionLook:
         """Settle it by what the exchange shows; remember if that is no effect so far."""
         now = timezone.now()
         verdict = reconciling.settle(execution, self._client, now)
+        self._learn_when_settled(execution)
         ended = execution.state == Execution.State.UNKNOWN
         if verdict is Verdict.NOT_SEEN and ended and now >= execution.decided_at + SHOWS_WITHIN:
             self._not_seen |= {execution.pk}
         return verdict
+
+    def _learn_when_settled(self, execution: Execution) -> None:
+        times = (self._settled_at, execution.settled_at)
+        self._settled_at = max((at for at in times if at is not None), default=None)
 
     def _decide(
         self, seen: Seen, *, only: type[PositionAction] | None = None, follows: bool = False
@@ -247,6 +253,7 @@ class PositionLook:
         if outcome.execution is None:
             return None
         self._rereads = False
+        self._learn_when_settled(outcome.execution)
         try:
             return self._following(outcome, outcome.execution, seen)
         except ExchangeError as error:
@@ -276,7 +283,6 @@ class PositionLook:
     def _after_refusal(self, outcome: Outcome) -> Seen | None:
         """Try a refused top-up once more with the balance that is there; else the step gives way."""
         action = outcome.action
-        self._latest = outcome.execution
         balance = None
         if isinstance(action, AddMargin) and not self._retries:
             balance = self._client.balance()
@@ -292,7 +298,6 @@ class PositionLook:
 
     def _after_silence(self, execution: Execution) -> Seen | None:
         """Look at once whether it happened; where that does not show yet, have it looked at soon."""
-        self._latest = execution
         if self._settle(execution) is Verdict.HAPPENED:
             return self._read(settings.DATA_MAX_AGE_S)
         changes.announce_cooldown(

@@ -13,12 +13,16 @@ _LIMIT = timedelta(seconds=DATA_MAX_AGE_S)
 _POSITIONS_S = {"add_margin": 30, "notify": 30, "close_position": 10, "reduce_position": 10}
 """How old positions may be on which an action is decided; all others: as the price."""
 
+_UNKNOWN = {"balance_unknown", "guards_need_unknown"}
+"""Refusals for want of what only a gate asks for."""
+
 
 def unknown_is_never_empty(stage: Stage) -> None:
     """A failed read stops the decision; it never reads as "no positions" or price 0."""
     for look in stage.looks:
         if look.alone and _a_read_failed(look):
-            assert isinstance(look.error, ExchangeError), f"a read failed, and the word was {look.word}"
+            stopped = isinstance(look.error, ExchangeError) or look.word in _UNKNOWN
+            assert stopped, f"a read failed, and the word was {look.word}"
             assert not look.executions, f"a read failed, and there is {look.executions}"
         if look.word == "the position is gone" and not look.ambushed:
             assert not _surely_runs(stage, look), f"{look.position_id} runs"
@@ -51,13 +55,19 @@ def _a_read_failed(look: Look) -> bool:
 
 def _surely_runs(stage: Stage, look: Look) -> bool:
     person = stage.person_with(look.account_id)
-    if look.position_id == CROSS:
-        return bool(person.standing().cross["quantity"])
-    return _seen_since_it_changed(person) and look.position_id in person.standing().trades
+    on_cross = look.position_id == CROSS
+    if not _seen_since_it_changed(person, on_cross=on_cross):
+        return False
+    return (
+        bool(person.standing().cross["quantity"])
+        if on_cross
+        else look.position_id in person.standing().trades
+    )
 
 
-def _seen_since_it_changed(person: Person) -> bool:
-    held = live_view().read(None, person.account.pk).positions
+def _seen_since_it_changed(person: Person, *, on_cross: bool) -> bool:
+    view = live_view().read(None, person.account.pk)
+    held = view.cross if on_cross else view.positions
     return held is not None and held.at >= person.changed_at
 
 
