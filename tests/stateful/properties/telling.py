@@ -85,9 +85,9 @@ def no_secret_is_told(stage: Stage) -> None:
 
 def _check_the_refusal(look: Look) -> None:
     automation = Automation.objects.get(pk=look.automation_id)
-    newest = JournalEntry.objects.filter(automation=automation, event__endswith="_held").first()
-    assert newest is not None, f"nothing tells of {look.word}"
-    assert newest.data["reason"] == look.word, f"{look.word} was told as {newest.data['reason']}"
+    held = JournalEntry.objects.filter(automation=automation, event__endswith="_held")
+    # Not the newest one: of a ladder several steps may be refused, and what was told is not repeated.
+    assert held.filter(data__reason=look.word).exists(), f"nothing tells of {look.word}"
 
 
 def _traceback(error: BaseException) -> str:
