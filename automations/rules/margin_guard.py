@@ -319,12 +319,13 @@ def _respond(position: Position, price: UsdPerBtc, metric: Metric, step: Step, w
         case AddShare(share=share):
             return _add_share(position, share, step, why)
         case AddToReach(target=target):
-            return _add(position, _needed(position, price, metric, target), step, why)
+            return _add(position, margin_missing(position, price, metric, target), step, why)
         case never:
             assert_never(never)
 
 
-def _needed(position: Position, price: UsdPerBtc, metric: Metric, target: Fraction) -> int:
+def margin_missing(position: Position, price: UsdPerBtc, metric: Metric, target: Fraction) -> int:
+    """Return the sats that bring the metric to `target` at `price`; 0 or less: it is there."""
     match metric:
         case Metric.MARGIN_RATIO:
             return position.margin_to_reach_ratio(target, price)

@@ -23,10 +23,11 @@ from automations.rules.margin_guard import (
     Reduce,
     Step,
     Tell,
+    margin_missing,
 )
 from automations.rules.metric import Metric
 from benchmarks.survival.paths import PricePath, halves_of, price_of
-from exchange.money import Sats, UsdPerBtc, tick_above, tick_below
+from exchange.money import Sats, UsdPerBtc
 from exchange.position import Position, Regime
 
 _BEYOND: Final = 1 << 62
@@ -198,23 +199,9 @@ def _asked(position: Position, metric: Metric, step: Step, price: UsdPerBtc) -> 
         case AddShare(share=share):
             return floor(position.margin * share)
         case AddToReach(target=target):
-            return _missing(position, metric, target, price)
+            return margin_missing(position, price, metric, target)
         case Close() | Reduce() | Tell():
             return 0
-        case never:
-            assert_never(never)
-
-
-def _missing(position: Position, metric: Metric, target: Fraction, price: UsdPerBtc) -> int:
-    match metric:
-        case Metric.MARGIN_RATIO:
-            return position.margin_to_reach_ratio(target, price)
-        case Metric.MARGIN_USED:
-            return position.margin_to_reach_used(target, price)
-        case Metric.LIQUIDATION_DISTANCE:
-            aim = Fraction(price) * (1 - position.side.sign * target)
-            beyond = tick_below(aim) if position.side.sign > 0 else tick_above(aim)
-            return position.margin_to_reach_liquidation(beyond)
         case never:
             assert_never(never)
 

@@ -115,8 +115,7 @@ def decision_in(intended: JournalEntry | None) -> dict[str, Any] | None:
     if intended is None:
         return None
     # A shadow spends nothing, so it asks for the balance only where a reserve depends on it.
-    # A price of the stream that is in doubt is confirmed by REST once, and counts as the stream's then.
-    differing = {"executionId", "after", "balance", "balanceAt", "balanceSource", "priceSource"}
+    differing = {"executionId", "after", "balance", "balanceAt", "balanceSource"}
     told = {name: value for name, value in intended.data.items() if name not in differing}
     return {**told, "why": intended.message}
 

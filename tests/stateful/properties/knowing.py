@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from accounts.gateway import live_view
-from automations.models import Automation, Execution
+from automations.models import AutoEntry, Automation, Execution, MarginGuard
 from exchange.errors import ExchangeError
 from exchange.position import CROSS
 from tests.stateful.stage import DATA_MAX_AGE_S, Look, Person, Stage
@@ -13,15 +13,15 @@ _LIMIT = timedelta(seconds=DATA_MAX_AGE_S)
 _POSITIONS_S = {"add_margin": 30, "notify": 30, "close_position": 10, "reduce_position": 10}
 """How old positions may be on which an action is decided; all others: as the price."""
 
-_UNKNOWN = {"balance_unknown", "guards_need_unknown"}
-"""Refusals for want of what only a gate asks for."""
+_UNKNOWN = {"balance_unknown": MarginGuard, "guards_need_unknown": AutoEntry}
+"""Refusals for want of what only a gate asks for, and whose they are."""
 
 
 def unknown_is_never_empty(stage: Stage) -> None:
     """A failed read stops the decision; it never reads as "no positions" or price 0."""
     for look in stage.looks:
         if look.alone and _a_read_failed(look):
-            stopped = isinstance(look.error, ExchangeError) or look.word in _UNKNOWN
+            stopped = isinstance(look.error, ExchangeError) or _is_refused_for_it(look)
             assert stopped, f"a read failed, and the word was {look.word}"
             assert not look.executions, f"a read failed, and there is {look.executions}"
         if look.word == "the position is gone" and not look.ambushed:
@@ -51,6 +51,11 @@ def _a_read_failed(look: Look) -> bool:
     first = look.readings[0].writes_before
     last = {each.path: each.status for each in look.readings if each.writes_before == first}
     return any(status != 200 for status in last.values())
+
+
+def _is_refused_for_it(look: Look) -> bool:
+    kind = _UNKNOWN.get(look.word or "")
+    return kind is not None and kind.objects.filter(pk=look.automation_id).exists()
 
 
 def _surely_runs(stage: Stage, look: Look) -> bool:

@@ -86,6 +86,7 @@ def no_secret_is_told(stage: Stage) -> None:
 def _check_the_refusal(look: Look) -> None:
     automation = Automation.objects.get(pk=look.automation_id)
     held = JournalEntry.objects.filter(automation=automation, event__endswith="_held")
+    held = held.filter(position_id=look.position_id or "")
     # Not the newest one: of a ladder several steps may be refused, and what was told is not repeated.
     assert held.filter(data__reason=look.word).exists(), f"nothing tells of {look.word}"
 
