@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from accounts.gateway import live_view
 from accounts.models import Account
 from automations import reconciling
 from automations.models import Execution, GuardStep, JournalEntry, MarginGuard, TakeProfitStopLoss
@@ -345,3 +346,23 @@ def test_what_is_final_stays_as_it_is() -> None:
         STATE.SHADOW,
     }  # fmt: skip
     assert set(Execution.UNSETTLED) == set(NEXT_STATES)
+
+
+def test_what_follows_a_proof_is_decided_on_positions_read_after_it(
+    venue: Simulator, guard: MarginGuard, long: Position, client: Client
+) -> None:
+    mine = guarding(guard, "isolated", does="add_fixed", amount_sats=20_000)
+    move(venue, 95_000)
+    venue.fault(**NEVER, path=ADD_MARGIN)
+    assert look(mine, long) == "unknown"
+    venue.clear_faults()
+    long_ago()
+    live_view().put_positions(mine.account_id, client.rest.positions())
+
+    look(mine, long)
+
+    proved, following = Execution.objects.order_by("id")
+    assert proved.state == STATE.NOT_APPLIED
+    assert proved.settled_at is not None
+    assert following.positions_at is not None
+    assert following.positions_at >= proved.settled_at
