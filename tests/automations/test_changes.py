@@ -75,10 +75,13 @@ def test_a_lost_connection_is_made_anew(redis: Redis) -> None:
         redis.client_kill_filter(_type="pubsub")
         wait_until(lambda: subscribers(redis) == 0, what="the connection is gone")
 
-        wait_until(lambda: subscribers(redis) == 1, what="it is there again")
+        def heard_again() -> bool:
+            # The client library connects once more before it says that the connection is lost:
+            # a subscriber seen now may be that one, which ends at once. Words may get lost then.
+            changes.announce(redis, number(7))
+            return Changed(account_id=7) in heard
 
-        changes.announce(redis, number(7))
-        wait_until(lambda: heard == [Changed(account_id=7)], what="the word was heard")
+        wait_until(heard_again, what="a word was heard")
 
 
 @pytest.mark.parametrize(
