@@ -24,6 +24,9 @@ def await_free(facts: Facts, client: Client) -> None:
     Raises:
         TransientError: it would come too late.
     """
-    urgency = urgency_of(facts)
-    if urgency is not None:
-        client.rest.await_turn(urgency)
+    position, at = facts.position, facts.seen.quote
+    if position is not None:
+        # The price goes on: whoever has waited for long may be nearer to liquidation than a newcomer.
+        client.rest.await_turn(
+            lambda: position.liquidation_distance_at((client.heard_price() or at).price)
+        )

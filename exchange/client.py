@@ -86,6 +86,10 @@ class Client:
         view = ahead if ahead and self._is_fresh(ahead.quote, max_age_s) else self._view()
         return Glance(quote=self._fresh_price(view, max_age_s), balance=view.balance)
 
+    def heard_price(self) -> Quote | None:
+        """Return the price in the live view, of whatever age; None where there is none."""
+        return self._view().quote
+
     def positions(self, max_age_s: float, not_before: datetime | None = None) -> PositionsSnapshot:
         """Return the running trades, seen at `not_before` at the earliest.
 

@@ -29,10 +29,11 @@ FORGOTTEN_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiter:
-    """Who asks for a slot, in the same words each time."""
+    """Who asks for a slot; whoever waits asks again under the same name."""
 
     urgency: float | None = None
-    """None: an ordinary call. A number: a protective one, the smaller the more urgent."""
+    """None: an ordinary call. A number: a protective one, the smaller the more urgent; what was said
+    last counts."""
     name: str = ""
     """Tells it from all others, in all processes."""
     takes: bool = True

@@ -152,8 +152,10 @@ class RestClient:
         """Take this thread's next turn for a protective write under the limit; False: not free yet."""
         return self._transport.take_turn(urgency)
 
-    def await_turn(self, urgency: SupportsFloat) -> None:
+    def await_turn(self, urgency: Callable[[], SupportsFloat]) -> None:
         """Wait until this thread may take such a turn, so that it decides only then what to send.
+
+        `urgency` is asked again from time to time while it waits.
 
         Raises:
             TransientError: the turn would come too late.

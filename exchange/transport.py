@@ -132,15 +132,21 @@ class Transport:
         self._turn.until_s = self._clock() + _TURN_KEPT_S
         return True
 
-    def await_turn(self, urgency: SupportsFloat) -> None:
+    def await_turn(self, urgency: Callable[[], SupportsFloat]) -> None:
         """Wait until this thread may take the turn of a protective request; nobody else does then.
+
+        `urgency` is asked again while it waits: the price goes on, and the most urgent goes first.
 
         Raises:
             TransientError: it would come too late.
         """
-        waiter = Waiter(urgency=float(urgency), name=token_hex(8), takes=False)
-        self._wait(Scope.PRIVATE, waiter, what="A protective request")
-        self._turn.waits_as = waiter.name
+        name = token_hex(8)
+        self._wait(
+            Scope.PRIVATE,
+            lambda: Waiter(urgency=float(urgency()), name=name, takes=False),
+            what="A protective request",
+        )
+        self._turn.waits_as = name
 
     def leave_turn(self) -> None:
         """Let others have the turn that this thread waited for, if it has not taken it."""
@@ -314,12 +320,12 @@ class Transport:
         if waiter.protective and self._turn.until_s > self._clock():
             self._turn.until_s = float("-inf")
             return
-        self._wait(call.scope, waiter, what=call.where)
+        self._wait(call.scope, lambda: waiter, what=call.where)
 
-    def _wait(self, scope: Scope, waiter: Waiter, *, what: str) -> None:
+    def _wait(self, scope: Scope, who: Callable[[], Waiter], *, what: str) -> None:
         latest = self._clock() + self._timeouts.turn_s
         while True:
-            within_s = latest - self._clock()
+            within_s, waiter = latest - self._clock(), who()
             wait_s = self._limiter.wait_s(scope, self._owners[scope], waiter, within_s=within_s)
             if wait_s <= 0:
                 return

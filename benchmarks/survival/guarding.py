@@ -158,7 +158,11 @@ class Workers:
         action = self._decide(one, only, price, priced_ms)
         if action is None:
             return
-        nearness = float(one.position.liquidation_distance_at(price))
+
+        def nearness() -> float:
+            now = self._exchange.path.price(self._tick)
+            return float(one.position.liquidation_distance_at(now))
+
         turn = self._exchange.take_turn(nearness, SLOT_WAIT_MS, lambda: self._at_turn(one, only))
         if turn is None:
             self._leave(one, only)

@@ -101,7 +101,7 @@ class SlowExchange:
             identity(1, 0), balance=_RICH, scopes=TRADING_SCOPES, now_ms=0
         )
         self._slot_ms = 0
-        self._waiting: list[tuple[float, int, Callable[[], bool]]] = []
+        self._waiting: list[tuple[Callable[[], float], int, Callable[[], bool]]] = []
         self._turns = count()
         self.first = tuple(self._open(case))
         self._account.wallet.balance = self.free_at_first = _free(case, self.first)
@@ -179,12 +179,16 @@ class SlowExchange:
         self._venue.move(self.path.price(tick), self.now_ms)
         self._venue.take_events()
 
-    def take_turn(self, nearness: float, patience_ms: int, come: Callable[[], bool]) -> bool | None:
+    def take_turn(
+        self, nearness: Callable[[], float], patience_ms: int, come: Callable[[], bool]
+    ) -> bool | None:
         """Take the turn of a write: True at once, False with `come` later, None where that is too late.
 
-        Of those that wait the nearest to liquidation goes first. `come` returns whether it takes it.
+        Of those that wait the nearest to liquidation goes first, by the price of then. `come` returns
+        whether it takes it.
         """
-        before = sum(each[0] <= nearness for each in self._waiting)
+        mine = nearness()
+        before = sum(each[0]() <= mine for each in self._waiting)
         wait_ms = max(0, self._slot_ms - self.now_ms) + before * EACH_MS
         if wait_ms > patience_ms:
             return None
@@ -213,9 +217,9 @@ class SlowExchange:
             self.agenda.at(self.now_ms + self._delay_ms, taken)
             return True
 
-        self._wait(inf, leaves)
+        self._wait(lambda: inf, leaves)
 
-    def _wait(self, nearness: float, come: Callable[[], bool]) -> None:
+    def _wait(self, nearness: Callable[[], float], come: Callable[[], bool]) -> None:
         self._waiting.append((nearness, next(self._turns), come))
         self.agenda.at(max(self.now_ms, self._slot_ms), self._give_turn)
 
@@ -225,7 +229,7 @@ class SlowExchange:
         if self.now_ms < self._slot_ms:
             self.agenda.at(self._slot_ms, self._give_turn)
             return
-        first = min(self._waiting, key=lambda each: each[:2])
+        first = min(self._waiting, key=lambda each: (each[0](), each[1]))
         self._waiting.remove(first)
         self._slot_ms = self.now_ms + (EACH_MS if first[2]() else PASSED_ON_MS)
         self.agenda.at(self._slot_ms, self._give_turn)

@@ -55,6 +55,31 @@ def others_are_before_us() -> bool:
     return bool(redis_client().keys("rate:private:*:waiting"))
 
 
+def urgency_of_the_one_that_waits() -> float:
+    (queue,) = redis_client().keys("rate:private:*:waiting")
+    (waiter,) = redis_client().hvals(queue)
+    return float(waiter.split()[0])
+
+
+def test_while_a_guard_waits_its_place_follows_the_price(
+    paper: Simulator, long: Position, guard: MarginGuard, settings: Settings
+) -> None:
+    settings.PRIVATE_CALLS_PER_S = 0.4
+    move(paper, 95_000)
+    client_for(guard.account).snapshot(5)
+    with ThreadPoolExecutor(1) as worker:
+        looked = worker.submit(looking, guard, long.id)
+        wait_until(others_are_before_us, what="the guard waits for its turn")
+        at_first = urgency_of_the_one_that_waits()
+
+        price_is(93_000)
+
+        wait_until(lambda: urgency_of_the_one_that_waits() < at_first, what="it is more urgent now")
+        assert looked.result(20) == "confirmed"
+
+    assert at_first == pytest.approx(float(long.liquidation_distance_at(UsdPerBtc(Decimal(95_000)))))
+
+
 @pytest.mark.parametrize(
     ("price", "word"),
     [

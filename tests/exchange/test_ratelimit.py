@@ -124,6 +124,17 @@ def test_of_two_as_urgent_the_first_goes_first(busy: TokenBucket, clock: Clock) 
     assert asked(busy, second, FAR) == [0.2, 0]
 
 
+def test_of_those_who_wait_the_one_that_became_the_most_urgent_goes_first(
+    busy: TokenBucket, clock: Clock
+) -> None:
+    asked(busy, FAR, NEAR)
+    clock.now += 0.2
+
+    nearer_now = Waiter(urgency=-1.0, name=FAR.name)
+
+    assert asked(busy, nearer_now) == [0]
+
+
 def test_whoever_asks_no_more_stands_in_nobody_s_way_after_a_second(
     busy: TokenBucket, clock: Clock
 ) -> None:
