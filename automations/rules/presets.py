@@ -7,6 +7,9 @@ than that, and 1.5*r*D when the second one is, which the first must carry: with 
 more, nothing that can be saved at all is lost while an answer is waited for. Where a stop lies with the
 exchange, a second top-up that comes too late costs the position and not all of its margin: there less
 is added at a time. Whatever is added beyond the need of the hour is g at least and h at most.
+
+The exchange takes 5 requests a second of one key. Where more positions than that come near liquidation
+at once, the last of them waits longer for each of its top-ups: g and h grow with their number.
 """
 
 from collections.abc import Iterable
@@ -18,6 +21,7 @@ from typing import Final
 
 from automations.rules.margin_guard import AddToReach, Close, Step
 from automations.rules.metric import Metric
+from exchange.config import PRIVATE_RATE
 from exchange.money import Exact
 from exchange.position import Position, Regime
 
@@ -58,6 +62,9 @@ _SHAPES: Final = {
     PresetName.ALL_IN: _Shape(closes=False, budget=Fraction(100)),
 }
 _ADDS_AT: Final = Fraction(75, 10_000)
+"""Where all positions get a top-up within a second."""
+_MOST_TIMES: Final = Fraction(5)
+"""So many times further away is margin added for many positions, at the most."""
 _OF_ENTRY: Final = Fraction(1, 2)
 """Margin is not added before half of the way that there was at entry is gone."""
 _TARGET: Final = Fraction(10, 3)
@@ -79,12 +86,15 @@ def preset(name: PresetName, positions: Iterable[Position]) -> Preset:
     if not found:
         raise ValueError("a preset is made for positions, and there is none")
     nearest = min(each.liquidation_distance_at(each.entry) for each in found)
-    adds_at = _told(min(nearest * _OF_ENTRY, _ADDS_AT))
+    round_s = Fraction(len(found)) / Fraction(PRIVATE_RATE.per_s)
+    times = min(max(round_s, Fraction(1)), _MOST_TIMES)
+    alone = min(nearest * _OF_ENTRY, _ADDS_AT)
+    adds_at = _told(min(nearest * _OF_ENTRY, alone * times))
     if adds_at <= 0:
         raise ValueError("a position is too near to its liquidation for a preset")
     shape = _SHAPES[name]
     stops = shape.closes and all(each.regime is Regime.ISOLATED for each in found)
-    target = _told(adds_at * (_TARGET_BEFORE_A_STOP if stops else _TARGET))
+    target = _told(alone * times * (_TARGET_BEFORE_A_STOP if stops else _TARGET))
     adding = Step(number=1, threshold=adds_at, response=AddToReach(target=target))
     closing = Step(number=2, threshold=_told(adds_at * _CLOSES_AT), response=Close())
     return Preset(

@@ -87,6 +87,28 @@ def test_the_position_nearest_to_liquidation_counts() -> None:
     assert both.steps[0].threshold < Fraction(1, 100), "a 100x long has 0.99 % at entry"
 
 
+@pytest.mark.parametrize("name", PresetName)
+@pytest.mark.parametrize("leverage", [10, 100])
+def test_many_positions_get_margin_earlier_and_more_at_a_time(name: PresetName, leverage: int) -> None:
+    few, many = (preset(name, [position(leverage)] * count).steps[0] for count in (5, 20))
+
+    assert few == preset(name, [position(leverage)]).steps[0], "each has its turn within a second"
+    assert many.threshold >= few.threshold
+    assert isinstance(few.response, AddToReach)
+    assert isinstance(many.response, AddToReach)
+    assert abs(many.response.target - 4 * few.response.target) < Fraction(5, 10_000)
+
+
+@pytest.mark.parametrize("name", PresetName)
+def test_a_crowd_of_positions_has_a_preset(name: PresetName) -> None:
+    chosen = preset(name, [position(1)] * 1_000)
+
+    rule = GuardConfig(metric=chosen.metric, steps=chosen.steps, backstop=chosen.backstop)
+
+    at_entry = rule.metric.at(position(1), ENTRY)
+    assert not any(rule.reached(step, at_entry) for step in rule.steps)
+
+
 def test_without_a_position_there_is_no_preset() -> None:
     with pytest.raises(ValueError, match="there is none"):
         preset(PresetName.CAREFUL, [])
