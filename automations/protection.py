@@ -8,14 +8,12 @@ from typing import Final
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
 from redis.exceptions import RedisError
 
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for, redis_client
-from accounts.models import Account, Installation
-from accounts.switch import Switch, strictest
-from automations import journal
+from accounts.models import Account
+from automations import journal, recovering
 from automations.models import Execution, JournalEntry, KnownPosition, MarginGuard, Notification
 from automations.models.kinds import typed
 from automations.reading import read_all, read_price
@@ -27,11 +25,6 @@ HEARTBEAT_KEY: Final = "hubdefisats:stream:heartbeat"
 """Written each second by every stream process, and by each also with `:` and its number; both expire
 soon after the last time."""
 _UNSETTLED: Final = timedelta(seconds=30)
-_MINUTE: Final = timedelta(minutes=1)
-_BY_SWITCH: Final = ("halted", "reduce_only", "account_inactive")
-"""Reasons of refusals that a person ends."""
-_BY_TIME: Final = ("command_rate", "rate", "reductions")
-"""Those that are over a minute after the last."""
 
 
 # What the stream process, or the sweep in its place, sees
@@ -92,7 +85,7 @@ def look(now: datetime) -> None:
     """Tell what lasts, and what is over, that nobody tells on his own way."""
     _note_unsettled(now)
     _note_accepted_keys(now)
-    _note_what_is_over(now)
+    recovering.tell(now)
     if not _stream_lives():
         _look_again(now)
 
@@ -142,39 +135,6 @@ def _note_accepted_keys(now: datetime) -> None:
             if refused.filter(account=account).exists():
                 message = "the exchange accepts the key, and automations act again"
                 journal.record_about(account, journal.KEY_ACCEPTED, message=message, now=now)
-
-
-def _note_what_is_over(now: datetime) -> None:
-    """Tell guards' owners that what kept them from acting is gone: a switch, or a minute's bound."""
-    by_switch = Q(entry__event__endswith=journal.HELD, entry__data__reason__in=_BY_SWITCH)
-    by_time = Q(
-        entry__event__endswith=journal.HELD,
-        entry__data__reason__in=_BY_TIME,
-        entry__timestamp__lt=now - _MINUTE,
-    )
-    lost = Notification.objects.filter(by_switch | by_time, ends=True)
-    for told in lost.select_related("entry__automation__account").order_by("id"):
-        guard = told.entry.automation
-        if guard is None or not (told.account.may_act and guard.enabled):
-            continue
-        if strictest(guard.switch, told.account.switch, Installation.current().switch) is Switch.ACTIVE:
-            _tell_over(told, now)
-
-
-def _tell_over(told: Notification, now: datetime) -> None:
-    guard = told.entry.automation
-    assert guard is not None
-    with transaction.atomic():
-        journal.lock_chain(told.account_id)
-        if Notification.objects.filter(pk=told.pk, ends=True).exists():
-            journal.record(
-                typed(guard),
-                journal.PROTECTED_AGAIN,
-                message="what kept the guard from acting is over",
-                data={"reason": told.entry.data["reason"]},
-                now=now,
-                position_id=told.entry.position_id,
-            )
 
 
 def forget(account_id: int, position_id: str) -> None:

@@ -155,12 +155,17 @@ def reconcile() -> str:
     overdue = reading_back.read_back_overdue(timezone.now())
     known_positions.read_unwatched(timezone.now())
     closings.explain()
-    protection.look(timezone.now())
     for execution in settled:
         if execution.read_back_due:
             with suppress(QueueError):  # what nobody reads back now is overdue soon
                 read_back.apply_async((execution.pk,))
     return f"{len(settled)} settled, {overdue} read back"
+
+
+@shared_task(ignore_result=True, expires=EXPIRES_S)
+def watch_protection() -> None:
+    """Tell owners of protection that ended, or is back, without an action of ours."""
+    protection.look(timezone.now())
 
 
 # A test of a connection makes several requests, each of which has its patience.

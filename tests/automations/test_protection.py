@@ -20,6 +20,7 @@ from automations.models import (
 )
 from automations.protection import HEARTBEAT_KEY
 from exchange.client import Client
+from exchange.money import Sats
 from exchange.position import Position
 from exchange.simulator.running import Simulator
 from tests.automations.acting import ADD_MARGIN, events, look, move
@@ -76,8 +77,9 @@ def test_13_an_action_without_an_answer_for_30_s_is_told_once_and_so_is_what_cam
     assert told() == []
     age(31)
 
-    tasks.reconcile()
-    tasks.reconcile()
+    for _ in range(2):
+        tasks.reconcile()
+        tasks.watch_protection()
 
     assert told() == ["guard: no answer from the exchange: add margin"]
     age(120)
@@ -101,6 +103,83 @@ def test_13_protection_that_a_switch_ended_is_back_once_the_switch_is(
 
     assert events() == ["margin_guard_held", "margin_guard_protected_again"]
     assert told() == ["guard: not protected, a switch says halted", "guard: protection is back"]
+
+
+def is_told(guard: MarginGuard, long: Position, word: str) -> None:
+    """Have the guard look with this outcome, and its owner told; nothing is over yet."""
+    assert look(guard, long) == word
+    before = told()
+    tasks.watch_protection()
+    assert told() == before
+    assert Notification.objects.filter(ends=True).count() == 1
+
+
+def assert_back(reason: str) -> None:
+    """Protection is told as back, once."""
+    before = told()
+    for _ in range(2):
+        tasks.watch_protection()
+    assert told() == [*before, "guard: protection is back"]
+    newest = JournalEntry.objects.latest("id")
+    assert (newest.event, newest.data["reason"]) == ("margin_guard_protected_again", reason)
+    assert not Notification.objects.filter(ends=True).exists()
+
+
+@pytest.mark.usefixtures("chain")
+def test_13_protection_that_ended_with_a_budget_is_back_once_the_budget_is_raised(
+    venue: Simulator, long: Position, guard: MarginGuard
+) -> None:
+    MarginGuard.objects.update(budget_per_position_sats=1)
+    move(venue, 95_000)
+    is_told(guard, long, "budget_used_up")
+    MarginGuard.objects.update(budget_per_position_sats=19_000)
+    tasks.watch_protection()
+    assert Notification.objects.filter(ends=True).exists(), "less than what was missing"
+
+    MarginGuard.objects.update(budget_per_position_sats=20_000)
+
+    assert_back("budget_used_up")
+
+
+@pytest.mark.usefixtures("chain")
+def test_13_protection_that_ended_with_the_reserve_is_back_once_the_reserve_is_lower(
+    venue: Simulator, long: Position, guard: MarginGuard, client: Client
+) -> None:
+    free = client.balance().free
+    Account.objects.update(reserve_sats=free)
+    move(venue, 95_000)
+    is_told(guard, long, "reserve")
+
+    Account.objects.update(reserve_sats=free - 20_000)
+
+    assert_back("reserve")
+
+
+@pytest.mark.usefixtures("chain")
+def test_13_protection_that_ended_with_the_balance_is_back_once_there_is_money(
+    venue: Simulator, long: Position, guard: MarginGuard, client: Client
+) -> None:
+    client.rest.cross.deposit(venue.balance())
+    move(venue, 95_000)
+    is_told(guard, long, "balance")
+
+    client.rest.cross.withdraw(Sats(100_000))
+
+    assert_back("balance")
+
+
+@pytest.mark.usefixtures("chain")
+def test_13_protection_that_was_weaker_for_want_of_money_is_back_once_there_is_some(
+    venue: Simulator, long: Position, guard: MarginGuard
+) -> None:
+    MarginGuard.objects.update(budget_per_position_sats=15_000)
+    move(venue, 95_000)
+    is_told(guard, long, "confirmed")
+    assert told()[1:] == ["guard: protection is weaker, 5,000 sats are missing"]
+
+    MarginGuard.objects.update(budget_per_position_sats=20_000)
+
+    assert_back("limited")
 
 
 @pytest.mark.usefixtures("chain")

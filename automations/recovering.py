@@ -1,0 +1,128 @@
+"""What kept a guard from acting and is over: its owner is told that protection is back."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+
+from accounts.crypto import SealBrokenError
+from accounts.gateway import client_for
+from accounts.models import Installation
+from accounts.switch import Switch, strictest
+from automations import gates, journal
+from automations.gate_request import Request
+from automations.models import MarginGuard, Notification
+from automations.models.kinds import typed
+from automations.reading import read
+from automations.rules.actions import AddMargin
+from exchange.account import Balance
+from exchange.client import Client
+from exchange.errors import ExchangeError
+from exchange.money import Sats
+from exchange.position import PositionId, Regime
+
+_MINUTE: Final = timedelta(minutes=1)
+_BY_SWITCH: Final = ("halted", "reduce_only", "account_inactive")
+"""Reasons of refusals that a person ends."""
+_BY_TIME: Final = ("command_rate", "rate", "reductions")
+"""Those that are over a minute after the last."""
+_BY_MONEY: Final = ("budget_used_up", "balance", "reserve", "leverage_1")
+_BY_READING: Final = ("stale", "balance_unknown")
+"""Those that are over once the exchange tells it."""
+_MOST_ASKED: Final = 20
+"""So many accounts are asked for their balance at once; the others' is as the stream read it."""
+
+
+def tell(now: datetime) -> None:
+    """Tell guards' owners that what kept them from acting, or let them add only in part, is gone."""
+    held = Q(entry__event__endswith=f"_{journal.HELD}")
+    by_time = Q(entry__data__reason__in=_BY_TIME, entry__timestamp__lt=now - _MINUTE)
+    others = Q(entry__data__reason__in=(*_BY_SWITCH, *_BY_MONEY, *_BY_READING, "not_accepted"))
+    limited = Q(entry__event__endswith=f"_{journal.LIMITED}")
+    lost = Notification.objects.filter((held & (by_time | others)) | limited, ends=True)
+    balances = _Balances()
+    for told in lost.select_related("entry__automation__account").order_by("id"):
+        if told.entry.automation is None:
+            continue
+        guard = typed(told.entry.automation)
+        if isinstance(guard, MarginGuard) and _may_act(guard) and _is_over(told, guard, balances):
+            _tell_over(told, guard, now)
+
+
+def _may_act(guard: MarginGuard) -> bool:
+    switches = (guard.switch, guard.account.switch, Installation.current().switch)
+    return guard.account.may_act and guard.enabled and strictest(*switches) is Switch.ACTIVE
+
+
+def _is_over(told: Notification, guard: MarginGuard, balances: "_Balances") -> bool:
+    reason = told.entry.data.get("reason")
+    if reason in {*_BY_SWITCH, *_BY_TIME}:
+        return True
+    if reason == "not_accepted":
+        return guard.accepts_reopening
+    try:
+        return _can_add(told, guard, balances, needs_money=reason not in _BY_READING)
+    except (ExchangeError, SealBrokenError):
+        return False  # nobody can tell
+
+
+def _can_add(
+    told: Notification, guard: MarginGuard, balances: "_Balances", *, needs_money: bool
+) -> bool:
+    """Whether what was missing could be added to the position now.
+
+    Raises:
+        ExchangeError: price, position or balance cannot be read.
+        SealBrokenError: the account's key cannot be read.
+    """
+    client, position_id = client_for(guard.account), PositionId(told.entry.position_id)
+    seen = read(
+        client,
+        Regime(guard.regime),
+        positions_max_age_s=settings.TOP_UP_POSITIONS_MAX_AGE_S,
+        position_id=position_id,
+    )
+    position, balance = seen.position(position_id), balances.of(guard, client, seen.balance)
+    if position is None or not needs_money:
+        return position is not None
+    missing = told.entry.data.get("missing") or 1
+    if position.largest_top_up < missing:
+        return False
+    action = AddMargin(position_id=position_id, amount=Sats(missing), why=told.entry.message)
+    request = Request.read(guard, action, seen, balance)
+    return all(bound.left >= missing for bound in gates.bounds(request))
+
+
+class _Balances:
+    """Free balances, of some accounts as the exchange tells them now."""
+
+    def __init__(self) -> None:
+        self._asked: dict[int, Balance] = {}
+
+    def of(self, guard: MarginGuard, client: Client, known: Balance | None) -> Balance:
+        """Return the balance of the guard's account.
+
+        Raises:
+            ExchangeError: it is not known and cannot be read.
+        """
+        if guard.account_id in self._asked:
+            return self._asked[guard.account_id]
+        if known is not None and len(self._asked) >= _MOST_ASKED:
+            return known
+        return self._asked.setdefault(guard.account_id, client.balance())
+
+
+def _tell_over(told: Notification, guard: MarginGuard, now: datetime) -> None:
+    with transaction.atomic():
+        journal.lock_chain(told.account_id)
+        if Notification.objects.filter(pk=told.pk, ends=True).exists():
+            journal.record(
+                guard,
+                journal.PROTECTED_AGAIN,
+                message="what kept the guard from acting is over",
+                data={"reason": told.entry.data.get("reason", journal.LIMITED)},
+                now=now,
+                position_id=told.entry.position_id,
+            )
