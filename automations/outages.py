@@ -1,8 +1,8 @@
 """What it means that the database, Redis or the queue is away: a state of the world, which passes.
 
 Whoever would take an error for a verdict, on a look, a program or a request, asks here first. Classes
-alone do not say it: a statement that meets the crash of another backend raises `DatabaseError`, a server
-that became read-only `InternalError`, a Redis without memory `ResponseError`.
+alone do not say it: a statement that meets the crash of another backend raises `DatabaseError`, a
+server that became read-only `InternalError`, a Redis without memory `ResponseError`.
 """
 
 import logging
@@ -48,7 +48,7 @@ _AWAY_REDIS: Final = (
     redis_errors.ReadOnlyError,
 )
 _AWAY_CODES: Final = re.compile(
-    r"\b(BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY|UNKILLABLE)\b"
+    r"\b(BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY|UNBLOCKED|UNKILLABLE)\b"
 )
 """How Redis says the same without a class of its own, or inside the error of a script."""
 

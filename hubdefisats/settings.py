@@ -171,6 +171,9 @@ DEFAULT_FROM_EMAIL = SERVER_EMAIL = _mail.sender or "hubdefisats@localhost"
 CELERY_BROKER_URL = REDIS_URL
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_CHANNEL_ERROR_RETRY = (
+    True  # a Redis that refuses commands (read only, say) ends no worker
+)
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "priority_steps": [0],  # one list for each queue, not four
     "queue_order_strategy": "priority",  # the order of CELERY_TASK_QUEUES

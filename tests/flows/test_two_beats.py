@@ -5,7 +5,6 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
 import pytest
 from django.utils import timezone
@@ -17,8 +16,6 @@ from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
 EVERY_S = 2
-STACKS: Final = {"PYTHONFAULTHANDLER": "1"}
-"""Whoever ends by SIGABRT says where each of its threads is."""
 
 
 @pytest.fixture
@@ -44,11 +41,11 @@ def sent() -> int:
 @contextmanager
 def beat(paper: Paper) -> Iterator[subprocess.Popen[str]]:
     """Run one; where what is said of it does not come true, have it say what it does instead."""
-    with program(*BEAT, paper=paper, **STACKS) as running:
+    with program(*BEAT, paper=paper, PYTHONFAULTHANDLER="1") as running:
         try:
             yield running
         except AssertionError:
-            running.send_signal(signal.SIGABRT)
+            running.send_signal(signal.SIGABRT)  # which says where each of its threads is
             running.wait(10)
             raise
 
