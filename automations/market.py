@@ -87,6 +87,7 @@ class Market:
             timeouts=PRIVATE_TIMEOUTS,
             server_clock=server_clock,
             name=f"prices {network}",
+            ca_file=endpoints.ca_file,
         )
         self._threads = [
             threading.Thread(target=self._look, name=f"triggers {network}", daemon=True),

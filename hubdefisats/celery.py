@@ -19,9 +19,14 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hubdefisats.settings")
 logger = logging.getLogger(__name__)
 
 _LOOK: Final = "automations.tasks.act"
+_FOREIGN: Final = ("CELERY_", "FLOWER_")
+_OURS: Final = {"FLOWER_BASIC_AUTH"}
 SETTLING_PATIENCE_S: Final = 10.0
 """An exchange that does not answer keeps no worker from starting for longer than this."""
 
+# Other projects' variables: Celery and Flower would prefer them to our settings.
+for _name in [each for each in os.environ if each.startswith(_FOREIGN) and each not in _OURS]:
+    del os.environ[_name]
 broker.use()
 app = Celery("hubdefisats")
 app.config_from_object("django.conf:settings", namespace="CELERY")

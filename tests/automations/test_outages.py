@@ -6,10 +6,12 @@ import psycopg2
 import pytest
 from django.db import DatabaseError, connection, transaction
 from kombu.exceptions import OperationalError as QueueError
+from pytest_django.fixtures import Settings
 from redis.exceptions import RedisError
 
 from accounts.gateway import redis_client
 from accounts.models import Account, Installation
+from automations.models import MarginGuard
 from automations.outages import (
     DATABASE_ERRORS,
     Complaint,
@@ -17,6 +19,8 @@ from automations.outages import (
     is_outage,
     redis_is_away,
 )
+from tests.automations.streams import read_only_database, streaming, wait_for
+from tests.waiting import wait_until
 
 
 @pytest.mark.django_db(transaction=True)
@@ -171,3 +175,24 @@ def test_an_outage_is_told_once_a_second_and_its_end_once(caplog: pytest.LogCapt
 
     said = [(record.getMessage(), getattr(record, "why", "")) for record in caplog.records]
     assert said == [("nothing is sent", "no broker")] * 3 + [("nothing is sent: over", "")]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("guard", "long")
+def test_a_database_that_takes_no_writes_ends_no_process(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.STREAM_LEASE_S = 100
+    with streaming():
+        wait_for(accounts=1, triggers=1)
+
+        with read_only_database():
+            wait_until(lambda: "read-only transaction" in reasons(caplog), what="it is noticed")
+            wait_for(accounts=1, triggers=1)
+
+        MarginGuard.objects.update(enabled=False)
+        wait_for(accounts=0, triggers=0)
+
+
+def reasons(caplog: pytest.LogCaptureFixture) -> str:
+    return " ".join(str(getattr(record, "why", "")) for record in caplog.records)

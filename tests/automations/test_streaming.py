@@ -31,7 +31,6 @@ from tests.automations.streams import (
     closed_database,
     guarded,
     heartbeat,
-    read_only_database,
     streaming,
     wait_for,
 )
@@ -364,26 +363,6 @@ def test_without_the_database_what_is_leased_stays_watched(
 
         MarginGuard.objects.update(enabled=False)
         wait_for(accounts=0, triggers=0)
-
-
-@pytest.mark.usefixtures("guard", "long")
-def test_a_database_that_takes_no_writes_ends_no_process(
-    settings: Settings, caplog: pytest.LogCaptureFixture
-) -> None:
-    settings.STREAM_LEASE_S = 100
-    with streaming():
-        wait_for(accounts=1, triggers=1)
-
-        with read_only_database():
-            wait_until(lambda: "read-only transaction" in reasons(caplog), what="it is noticed")
-            wait_for(accounts=1, triggers=1)
-
-        MarginGuard.objects.update(enabled=False)
-        wait_for(accounts=0, triggers=0)
-
-
-def reasons(caplog: pytest.LogCaptureFixture) -> str:
-    return " ".join(str(getattr(record, "why", "")) for record in caplog.records)
 
 
 @pytest.mark.usefixtures("guard", "long")
