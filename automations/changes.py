@@ -90,6 +90,9 @@ def listen(redis: Redis, heed: Callable[[Word], None], stopping: threading.Event
             _listen_once(redis, heed, stopping)
         except RedisError:
             stopping.wait(_PATIENCE_S)
+        except Exception:  # the thread's outermost loop: it hears again, whatever it was
+            logger.exception("words not heard")
+            stopping.wait(_PATIENCE_S)
 
 
 def _listen_once(redis: Redis, heed: Callable[[Word], None], stopping: threading.Event) -> None:

@@ -4,8 +4,9 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 
+from automations.outages import DATABASE_ERRORS, database_is_away
 from exchange.position import CROSS, PositionId
 
 
@@ -44,6 +45,8 @@ def _unlock(key: int) -> None:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_unlock(%s)", [key])
-    except (InterfaceError, OperationalError):
-        # The connection is gone and took the lock with it.
+    except DATABASE_ERRORS as error:
+        if not database_is_away(error):
+            raise
+        # The connection is gone and took the lock with it, or is now.
         connection.close()

@@ -87,6 +87,7 @@ class Market:
             timeouts=PRIVATE_TIMEOUTS,
             server_clock=server_clock,
             name=f"prices {network}",
+            ca_file=endpoints.ca_file,
         )
         self._threads = [
             threading.Thread(target=self._look, name=f"triggers {network}", daemon=True),
@@ -178,16 +179,23 @@ class Market:
 
     def _look(self) -> None:
         while not self._stopping.is_set():
-            ticks = self._cell.take(timeout_s=min(_NAP_S, self.crossing.due_in_s()))
-            if ticks is not None:
-                # The price goes first: whoever is called by a trigger must find it.
-                self._live.put_price(self.network, ticks.newest)
-                self.crossing.look(ticks)
-            elif newest := self._newest_if_fresh():  # what was armed since may be reached already
-                self.crossing.look(Range.of(newest))
-            if self.crossing.due_in_s() <= 0:
-                self.crossing.look_again(self._newest_if_fresh())
-            self._pass_time()
+            try:
+                self._look_once()
+            except Exception:  # the thread's outermost loop: the next price is looked at all the same
+                logger.exception("price not looked at")
+                self._stopping.wait(_NAP_S)
+
+    def _look_once(self) -> None:
+        ticks = self._cell.take(timeout_s=min(_NAP_S, self.crossing.due_in_s()))
+        if ticks is not None:
+            # The price goes first: whoever is called by a trigger must find it.
+            self._live.put_price(self.network, ticks.newest)
+            self.crossing.look(ticks)
+        elif newest := self._newest_if_fresh():  # what was armed since may be reached already
+            self.crossing.look(Range.of(newest))
+        if self.crossing.due_in_s() <= 0:
+            self.crossing.look_again(self._newest_if_fresh())
+        self._pass_time()
 
     def _newest_if_fresh(self) -> Quote | None:
         newest = self.newest
@@ -230,8 +238,12 @@ class Market:
     def _send(self) -> None:
         while not self._stopping.is_set():
             departure = self._departures.take(timeout_s=_NAP_S)
-            if departure is not None:
+            if departure is None:
+                continue
+            try:
                 self._fire(*departure)
+            except Exception:  # the thread's outermost loop: the next one is to leave all the same
+                logger.exception("trigger not sent")
 
     def _moved(self, state: State, why: str) -> None:
         logger.info("price session moved", extra={"network": self.network, "state": state, "why": why})

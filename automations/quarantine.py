@@ -7,7 +7,7 @@ from functools import cache
 from typing import Final, cast
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import transaction
 from django.utils import timezone
 from redis import Redis
 
@@ -16,6 +16,7 @@ from accounts.gateway import redis_client
 from automations import journal
 from automations.models import Automation, Quarantine
 from automations.models.kinds import typed
+from automations.outages import is_outage
 from exchange.errors import ExchangeError
 from exchange.position import PositionId
 from exchange.reach import Reach
@@ -24,13 +25,6 @@ logger = logging.getLogger(__name__)
 
 EXPIRES_S: Final = 3600
 """Looks that failed longer ago than this are no row any more."""
-_EXPECTED: Final = (
-    ExchangeError,
-    SealBrokenError,
-    OperationalError,
-    InterfaceError,
-)
-"""Ends that say something about the world, and nothing about the look."""
 
 
 def key(automation_id: int, position_id: PositionId | None, *, closing: bool = False) -> str:
@@ -55,8 +49,10 @@ def counted(
         quarantine(automation, position_id, deliveries=began - 1)
     try:
         yield not poisoned
-    except _EXPECTED:
-        reach.call(lambda: redis.delete(looks))
+    except Exception as error:
+        # Some ends say something about the world, and nothing about the look.
+        if isinstance(error, ExchangeError | SealBrokenError) or is_outage(error):
+            reach.call(lambda: redis.delete(looks))
         raise
     # Whatever else is raised, and a worker that is killed, leave the count as it is.
     reach.call(lambda: redis.delete(looks))

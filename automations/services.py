@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 from django.utils import timezone
 
 from accounts.crypto import SealBrokenError
@@ -27,6 +27,7 @@ from automations.locking import closing_lock_name, lock_name, position_lock
 from automations.models import AutoEntry, Automation, Execution
 from automations.models.compiled import Compiled
 from automations.models.kinds import Kind, OnPosition, find_acting
+from automations.outages import DATABASE_ERRORS, database_is_away
 from automations.planning import Plan
 from automations.position_look import BUSY, PositionLook
 from automations.reading import Seen, read, read_price
@@ -94,8 +95,8 @@ def _find(automation_id: int, position_id: PositionId | None) -> Kind | None:
     """Find it on a connection that works: the one that was kept may be gone since its last use."""
     try:
         return find_acting(automation_id, position_id)
-    except (OperationalError, InterfaceError):
-        if connection.in_atomic_block:
+    except DATABASE_ERRORS as error:
+        if connection.in_atomic_block or not database_is_away(error):
             raise
         connection.close()
     return find_acting(automation_id, position_id)

@@ -10,9 +10,8 @@ from datetime import datetime
 from typing import Final
 
 from django.conf import settings
-from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
-from kombu.exceptions import OperationalError as QueueError
 from redis.exceptions import RedisError
 
 from accounts.crypto import SealBrokenError
@@ -32,6 +31,7 @@ from automations.known_positions import Reading
 from automations.leasing import Leases, Terms
 from automations.models.kinds import Kind
 from automations.noticing import PlanChanges
+from automations.outages import DATABASE_ERRORS, QUEUE_ERRORS, Complaint, database_is_away, line
 from automations.planning import Plan
 from automations.serving import Serving, Told
 from automations.suspending import note_refusal
@@ -83,6 +83,7 @@ class Streaming:
         self._blind_since: dict[int, datetime | None] = {}
         """Changes of what is seen of accounts, not written down yet."""
         self._in_doubt = False
+        self._no_database = Complaint(logger, "database out of reach")
         self._rechecked_s = time.monotonic()
         self._beaten_s = float("-inf")
         self._threads = [
@@ -106,7 +107,7 @@ class Streaming:
                 )
         finally:
             self.serving.stop()
-            with suppress(OperationalError, InterfaceError):  # then the leases end by themselves
+            with suppress(*DATABASE_ERRORS):  # then the leases end by themselves
                 self.leases.leave()
 
     def _guard(self) -> None:
@@ -127,11 +128,15 @@ class Streaming:
             self._write_down_protection()
             self._keep_leases()
             self._take_over(self._changed())
-        except (OperationalError, InterfaceError, IntegrityError) as error:
+        except DATABASE_ERRORS as error:
+            if not (database_is_away(error) or isinstance(error, IntegrityError)):
+                raise
             # What is leased stays watched as long as the lease is; the sweep rests with the database.
             connection.close()
             self._in_doubt = True
-            logger.error("database out of reach", extra={"why": " ".join(str(error).split())})
+            self._no_database.utter(error)
+        else:
+            self._no_database.end()
         self.serving.poll_silent_prices()
         self._beat()
 
@@ -168,7 +173,7 @@ class Streaming:
         if not at_once:
             return
         for account_id in known_positions.write_down(at_once):
-            with suppress(QueueError):  # beat has it looked for soon
+            with suppress(*QUEUE_ERRORS):  # beat has it looked for soon
                 tasks.explain_closings.delay(account_id)
         for reading in at_once:
             self._read.pop(reading.account_id)
@@ -291,12 +296,12 @@ def fire(watched: Watched, trigger: Trigger, tick: Quote) -> None:
     """
     try:
         tasks.send(trigger.automation_id, trigger.position_id, urgent=trigger.urgent, tick=tick)
-    except QueueError as error:
+    except QUEUE_ERRORS as error:
         extra = {
             "account": watched.account_id,
             "account_name": watched.name,
             "automation": trigger.automation_id,
             "position": trigger.position_id,
-            "why": str(error),
+            "why": line(error),
         }
         logger.error("trigger not sent", extra=extra)

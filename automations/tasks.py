@@ -10,7 +10,6 @@ from typing import Any, Final
 from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
-from kombu.exceptions import OperationalError as QueueError
 
 from automations import (
     closings,
@@ -26,6 +25,7 @@ from automations import (
 from automations.executing import Cause
 from automations.models import AutoEntry, Execution, MarginGuard, TakeProfitStopLoss
 from automations.models.kinds import KINDS, Kind
+from automations.outages import DATABASE_ERRORS, QUEUE_ERRORS, is_outage
 from exchange.errors import TransientError
 from exchange.market import Quote, Source
 from exchange.money import UsdPerBtc
@@ -46,11 +46,14 @@ def act(
     cause = Cause(origin=origin, tick=_quote(tick) if tick else None)
     try:
         answer = services.act(automation_id, PositionId(position_id) if position_id else None, cause)
-    except TransientError as error:
-        wait = wait_s(self.request.retries, at_least_s=error.after_s)
+    except (TransientError, *DATABASE_ERRORS, *QUEUE_ERRORS) as error:
+        after_s = error.after_s if isinstance(error, TransientError) else 0.0
+        if not (isinstance(error, TransientError) or is_outage(error)):
+            raise
+        wait = wait_s(self.request.retries, at_least_s=after_s)
         raise self.retry(exc=error, countdown=wait) from error
     for acted in answer.pop("acted", ()):
-        with suppress(QueueError):  # what nobody reads back now is overdue soon
+        with suppress(*QUEUE_ERRORS):  # what nobody reads back now is overdue soon
             read_back.apply_async((acted,))
     return answer
 
@@ -157,7 +160,7 @@ def reconcile() -> str:
     closings.explain()
     for execution in settled:
         if execution.read_back_due:
-            with suppress(QueueError):  # what nobody reads back now is overdue soon
+            with suppress(*QUEUE_ERRORS):  # what nobody reads back now is overdue soon
                 read_back.apply_async((execution.pk,))
     return f"{len(settled)} settled, {overdue} read back"
 

@@ -1,5 +1,6 @@
 """Telling owners: writes down, beside an entry of the journal, what its owner is told, and when."""
 
+import logging
 from datetime import timedelta
 from functools import cache
 from typing import Final
@@ -14,9 +15,12 @@ from accounts.models import Account
 from automations.models import Execution, JournalEntry, Notification
 from automations.models.compiled import insert
 from automations.notices import REPEATED, Effect, Notice, notice_of
+from automations.outages import QUEUE_ERRORS, line
 from automations.wording import subject_of, text_of
 from exchange.position import Regime
 from exchange.reach import Reach
+
+logger = logging.getLogger(__name__)
 
 TASK: Final = "automations.tasks.deliver_notifications"
 EXPIRES_S: Final = 30
@@ -195,9 +199,13 @@ def _ask_for_delivery(in_s: float = 0) -> None:
         asked = _reach(redis).call(lambda: redis.set(_ASKED, 1, nx=True, ex=EXPIRES_S))
     if asked:
         expires_s = in_s + EXPIRES_S
-        current_app.send_task(
-            TASK, queue="notifications", countdown=in_s or None, expires=expires_s, retry=False
-        )
+        try:
+            current_app.send_task(
+                TASK, queue="notifications", countdown=in_s or None, expires=expires_s, retry=False
+            )
+        except QUEUE_ERRORS as error:
+            logger.warning("delivery not asked for", extra={"why": line(error)})
+            begin_delivery()
 
 
 def begin_delivery() -> None:

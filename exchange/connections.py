@@ -1,5 +1,6 @@
 """Connections to one exchange, kept alive for all who talk to it."""
 
+import ssl
 import time
 from collections.abc import Mapping
 from functools import cache
@@ -14,6 +15,7 @@ from urllib3.connectionpool import ConnectionPool, HTTPConnectionPool, HTTPSConn
 from urllib3.response import HTTPResponse
 
 from exchange.config import Endpoints, Timeouts
+from exchange.trust import trusting
 
 _KEPT: Final = 64
 """More than threads that ask at the same time; one beyond them is closed after its answer."""
@@ -29,9 +31,10 @@ class Connections:
         """Keep a connection for `idle_s` seconds without use."""
         self.address = endpoints.api_url.rstrip("/")
         self._verify = endpoints.ca_file or True
+        trusted = trusting(endpoints.ca_file) if self.address.startswith("https:") else None
         # Without a session around it: no proxy, netrc or certificate of the environment, no cookie and
         # no redirect. What is signed goes to the address given.
-        self._adapter = _Adapter(self.address, idle_s)
+        self._adapter = _Adapter(self.address, idle_s, trusted)
 
     def send(
         self,
@@ -71,14 +74,15 @@ class _Adapter(HTTPAdapter):
     What is the same for every request is found out once: that took half of a request's time.
     """
 
-    def __init__(self, address: str, idle_s: float) -> None:
+    def __init__(self, address: str, idle_s: float, context: ssl.SSLContext | None) -> None:
         self._origin = address.removesuffix(urlsplit(address).path)
         self._idle_s = idle_s
+        self._context = context
         self._pool: ConnectionPool | None = None
         super().__init__(pool_connections=1, pool_maxsize=_KEPT, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
+        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
         self.poolmanager.pool_classes_by_scheme = _pools(self._idle_s)
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> ConnectionPool:

@@ -2,7 +2,6 @@
 
 import selectors
 import socket
-import ssl
 from contextlib import suppress
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -10,6 +9,7 @@ from urllib.parse import urlsplit
 from websocket import ABNF, WebSocket, WebSocketException, WebSocketTimeoutException
 
 from exchange.errors import TransientError
+from exchange.trust import trusting
 
 _PATIENCE_S: Final = 1.0
 """For the rest of a frame that has begun to come, and for a frame of ours to leave."""
@@ -108,7 +108,7 @@ def _dialled(url: str, connect_s: float, ca_file: str | None) -> WebSocket:
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             if secure:
-                raw = ssl.create_default_context(cafile=ca_file).wrap_socket(raw, server_hostname=host)
+                raw = trusting(ca_file).wrap_socket(raw, server_hostname=host)
             websocket.connect(  # type: ignore[no-untyped-call]  # the library has half its types
                 url, socket=raw, timeout=connect_s, redirect_limit=0, suppress_origin=True
             )

@@ -1,5 +1,6 @@
 """Celery's way through Redis, as it comes, but for what it does too often where time counts."""
 
+import time
 from functools import cached_property
 from typing import Any, Final
 
@@ -7,8 +8,10 @@ from celery.worker.consumer import Consumer
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport.redis import Channel, Transport
 from redis import Redis
+from redis.exceptions import ResponseError
 
 _TELLS_EVERY_S: Final = 1.0
+_REFUSED_S: Final = 1.0
 
 
 class ThriftyChannel(Channel):
@@ -41,7 +44,18 @@ class ThriftyTransport(Transport):
 
 
 class CalmConsumer(Consumer):
-    """Tells those who watch the worker what its tasks did once a second, not three times for each."""
+    """Tells those who watch the worker what its tasks did once a second, not three times for each.
+
+    It tries again once a second where Redis takes connections and refuses commands.
+    """
+
+    def on_connection_error_before_connected(self, exc: Exception) -> None:
+        super().on_connection_error_before_connected(exc)
+        _rest_after(exc)
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        super().on_connection_error_after_connected(exc)
+        _rest_after(exc)
 
     def register_with_event_loop(self, hub: Any) -> None:
         super().register_with_event_loop(hub)
@@ -49,6 +63,11 @@ class CalmConsumer(Consumer):
 
     def on_send_event_buffered(self) -> None:  # type: ignore[override]  # as it is
         """Leave it to the timer."""
+
+
+def _rest_after(error: Exception) -> None:
+    if isinstance(error, ResponseError):  # it answered, and would refuse again at once
+        time.sleep(_REFUSED_S)
 
 
 def use() -> None:

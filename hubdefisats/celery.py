@@ -10,17 +10,23 @@ from typing import Any, Final
 from celery import Celery
 from celery.signals import beat_init, celeryd_after_setup, setup_logging, task_prerun, worker_ready
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import close_old_connections, connection
 
+from automations.outages import is_outage, line
 from hubdefisats import broker
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hubdefisats.settings")
 logger = logging.getLogger(__name__)
 
 _LOOK: Final = "automations.tasks.act"
+_FOREIGN: Final = ("CELERY_", "FLOWER_")
+_OURS: Final = {"FLOWER_BASIC_AUTH"}
 SETTLING_PATIENCE_S: Final = 10.0
 """An exchange that does not answer keeps no worker from starting for longer than this."""
 
+# Other projects' variables: Celery and Flower would prefer them to our settings.
+for _name in [each for each in os.environ if each.startswith(_FOREIGN) and each not in _OURS]:
+    del os.environ[_name]
 broker.use()
 app = Celery("hubdefisats")
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -54,8 +60,9 @@ def _settle(within_s: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, within_s)
     try:
         settle_all()
-    except DatabaseError as error:
-        logger.warning("not settled at the start", extra={"why": " ".join(str(error).split())})
+    except Exception as error:  # a child's outermost call; whatever it is, beat settles soon
+        level = logging.WARNING if is_outage(error) else logging.ERROR
+        logger.log(level, "not settled at the start", exc_info=True, extra={"why": line(error)})
 
 
 @task_prerun.connect

@@ -1,15 +1,21 @@
 """Whether each part does its work, for whoever decides to restart one or to send people elsewhere."""
 
+import logging
 from collections.abc import Callable
 from typing import Final
 
 import redis
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import connection
 from django.http import HttpRequest, JsonResponse
+from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
 
+from automations.outages import is_outage
 from automations.streaming import HEARTBEAT_KEY
 from hubdefisats.celery import app
+
+logger = logging.getLogger(__name__)
 
 _PATIENCE_S: Final = 1.0
 
@@ -35,7 +41,9 @@ def _state(check: Callable[[], None]) -> str:
         check()
     except NotReadyError as error:
         return str(error)
-    except (DatabaseError, redis.RedisError, OSError) as error:
+    except Exception as error:  # whatever it is, the other parts are to be told of too
+        if not is_outage(error):
+            logger.exception("part cannot be checked")
         return type(error).__name__
     return "ready"
 
@@ -60,6 +68,22 @@ def _worker() -> None:
 
 def _beat() -> None:
     _answers("celerybeat@*")
+    _sends()
+
+
+def _sends() -> None:
+    """Whoever ticks need not send: the rows say what was sent, and when."""
+    now = timezone.now()
+    regular = PeriodicTask.objects.filter(enabled=True, one_off=False, interval__isnull=False)
+    sent = {
+        task: now - (task.last_run_at or task.date_changed)
+        for task in regular.exclude(start_time__gt=now).select_related("interval")
+    }
+    silent = [task for task in sent if sent[task] > 2 * task.schedule.run_every]
+    if silent and min(sent, key=lambda task: sent[task]) in silent:
+        raise NotReadyError("beat sends nothing")
+    if silent:
+        raise NotReadyError(f"not sent: {', '.join(sorted(task.name for task in silent))}")
 
 
 def _stream() -> None:

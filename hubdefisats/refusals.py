@@ -6,7 +6,9 @@ from contextlib import contextmanager
 
 import redis
 from django.core.exceptions import ImproperlyConfigured
-from django.db import OperationalError
+from kombu.exceptions import KombuError
+
+from automations.outages import DATABASE_ERRORS, database_is_away, line
 
 
 class RefusalError(Exception):
@@ -22,11 +24,9 @@ def said_in_a_sentence() -> Iterator[None]:
         sys.exit(str(error))
     except ImproperlyConfigured as error:
         sys.exit(f"Wrong settings: {error}")
-    except OperationalError as error:
-        sys.exit(f"The database behind DATABASE_URL cannot be used: {_line(error)}")
-    except redis.RedisError as error:
-        sys.exit(f"The Redis behind REDIS_URL cannot be used: {_line(error)}")
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    except DATABASE_ERRORS as error:
+        if not database_is_away(error):
+            raise
+        sys.exit(f"The database behind DATABASE_URL cannot be used: {line(error)}")
+    except (redis.RedisError, KombuError) as error:
+        sys.exit(f"The Redis behind REDIS_URL cannot be used: {line(error)}")

@@ -8,7 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 from kombu import Queue
 
 from exchange.config import Network
-from hubdefisats import addresses, local, logs
+from hubdefisats import addresses, local, logs, redisaddress
 from hubdefisats.env import Environment
 
 BASE_DIR = local.BASE_DIR
@@ -100,7 +100,8 @@ LANGUAGE_CODE = "en"
 # Record and broker
 DATABASES = {"default": addresses.database(env)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-REDIS_URL = env.url("REDIS_URL", ("redis", "rediss"))
+_redis = redisaddress.redis_address(env)
+REDIS_URL = _redis.url
 REDIS_PATIENCE_MS = env.integer("REDIS_PATIENCE_MS", default=250, least=1)
 """Whoever looks for live data waits this long for Redis, then asks the exchange itself."""
 
@@ -108,6 +109,8 @@ REDIS_PATIENCE_MS = env.integer("REDIS_PATIENCE_MS", default=250, least=1)
 LN_MARKETS_NETWORK = Network(env.choice("LN_MARKETS_NETWORK", list(Network), default=Network.MAINNET))
 """The network of a new account, and the one that the two URL variables are about."""
 LN_MARKETS_ENDPOINTS = addresses.endpoints(env, LN_MARKETS_NETWORK)
+if _trusted := addresses.trust(env):
+    os.environ["SSL_CERT_FILE"] = _trusted  # for libraries that ask OpenSSL: mail and Redis
 
 PRIVATE_CALLS_PER_S = env.integer("PRIVATE_CALLS_PER_S", default=5, least=1)
 PUBLIC_CALLS_PER_S = env.integer("PUBLIC_CALLS_PER_S", default=1, least=1)
@@ -168,9 +171,13 @@ EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = _mail.sender or "hubdefisats@localhost"
 
 # Celery. No message is acknowledged late: what dies with its worker is found again by the sweep.
-CELERY_BROKER_URL = REDIS_URL
+CELERY_BROKER_URL = _redis.broker_url
+CELERY_BROKER_USE_SSL = _redis.broker_tls
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_CHANNEL_ERROR_RETRY = (
+    True  # a Redis that refuses commands (read only, say) ends no worker
+)
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "priority_steps": [0],  # one list for each queue, not four
     "queue_order_strategy": "priority",  # the order of CELERY_TASK_QUEUES

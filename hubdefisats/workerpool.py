@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from celery.concurrency.thread import TaskPool
-from django.db import DatabaseError
-from redis.exceptions import RedisError
+
+from automations.outages import is_outage
 
 logger = logging.getLogger(__name__)
 
@@ -114,6 +114,9 @@ def _warm_up() -> None:
     from accounts.gateway import redis_client  # noqa: PLC0415 - models are not ready when this loads
     from automations.models.prepared import prepare_all  # noqa: PLC0415
 
-    with suppress(DatabaseError, RedisError):  # the task itself says it better
+    try:
         prepare_all()
         redis_client().ping()
+    except Exception as error:  # of it the executor would let no thread ever do anything again
+        if not is_outage(error):  # the task itself says it better
+            logger.exception("thread not warmed up")

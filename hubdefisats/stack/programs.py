@@ -50,7 +50,7 @@ WORKER: Final = Program(
     ),
     variables=_LONG_LIVED,
 )  # fmt: skip
-BEAT: Final = Program(name="beat", command=(*CELERY, "beat", "--pidfile="))
+BEAT: Final = Program(name="beat", command=(*CELERY, "beat", "--pidfile="), variables=_LONG_LIVED)
 STREAM: Final = Program(
     name="stream", command=(sys.executable, "manage.py", "stream"), variables=_LONG_LIVED
 )

@@ -67,9 +67,36 @@ def guarded(account: Account) -> MarginGuard:
 
 
 @contextmanager
+def read_only_database() -> Iterator[None]:
+    """Let nobody write in this test's database any more, as after a failover, but the test itself."""
+    with _from_another() as (cursor, name, mine):
+        cursor.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+        cursor.execute(_END_OTHERS, [name, mine])
+        try:
+            yield
+        finally:
+            cursor.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+            cursor.execute(_END_OTHERS, [name, mine])
+
+
+@contextmanager
 def closed_database() -> Iterator[None]:
     """Let nobody in to this test's database, and end every session but the test's own."""
-    name = connection.settings_dict["NAME"]
+    with _from_another() as (cursor, name, mine):
+        cursor.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        cursor.execute(_END_OTHERS, [name, mine])
+        try:
+            yield
+        finally:
+            cursor.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+
+
+_END_OTHERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> %s"
+
+
+@contextmanager
+def _from_another() -> Iterator[tuple[Any, str, int]]:
+    """Yield a cursor in another database, the name of this one, and the test's own session in it."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         (mine,) = cursor.fetchone()
@@ -77,15 +104,6 @@ def closed_database() -> Iterator[None]:
     session.autocommit = True
     try:
         with session.cursor() as cursor:
-            cursor.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
-            cursor.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = %s AND pid <> %s",
-                [name, mine],
-            )
-            try:
-                yield
-            finally:
-                cursor.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+            yield cursor, connection.settings_dict["NAME"], mine
     finally:
         session.close()

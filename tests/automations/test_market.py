@@ -54,6 +54,16 @@ def test_a_price_of_the_stream_is_shown_and_fires_what_it_reached(
     assert tick.time_ms == venue.ticks()[-1].time
 
 
+def test_prices_come_over_tls_by_a_certificate_of_our_own(market_at: Open) -> None:
+    with Simulator(tls=True) as venue:
+        endpoints = replace(endpoints_of(venue), ca_file=str(venue.certificate))
+        live(market_at(endpoints))
+
+        venue.set_price(96_000)
+
+        assert wait_for_price(96_000).source is Source.STREAM
+
+
 def test_a_price_that_stands_still_stays_known(venue: Simulator, market_at: Open) -> None:
     market = live(market_at(endpoints_of(venue), silence_s=1.6))
     first = wait_for_price(100_000)

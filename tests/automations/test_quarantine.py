@@ -1,15 +1,19 @@
 """Looks that do not end: counted, quarantined after so many in a row, released by a person."""
 
 import contextlib
+from collections.abc import Callable
 
+import psycopg2
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.contrib.messages import get_messages
-from django.db import OperationalError, connection
+from django.db import DatabaseError, OperationalError, connection
 from django.test import Client as Browser
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from kombu.exceptions import OperationalError as QueueError
 from pytest_django.fixtures import Settings
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from accounts.crypto import SealBrokenError
 from accounts.gateway import redis_client
@@ -138,10 +142,22 @@ def test_a_look_with_an_end_that_one_may_expect_does_not_count(
     assert counted(guard, long) == 0
 
 
+def broken_off(text: str) -> DatabaseError:
+    """As Django passes it on when the server dies while it answers."""
+    error = DatabaseError(text)
+    error.__cause__ = psycopg2.DatabaseError("server closed the connection unexpectedly")
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "counts"),
     [
         pytest.param(OperationalError, False, id="the database went away"),
+        pytest.param(broken_off, False, id="it broke off in the middle"),
+        pytest.param(ConnectionError, False, id="Redis went away"),
+        pytest.param(OutOfMemoryError, False, id="Redis takes nothing"),
+        pytest.param(QueueError, False, id="the queue went away"),
+        pytest.param(ResponseError, True, id="a command that Redis never understands"),
         pytest.param(SealBrokenError, False, id="the credentials cannot be opened"),
         pytest.param(KeyError, True, id="a fault of ours"),
     ],
@@ -149,12 +165,14 @@ def test_a_look_with_an_end_that_one_may_expect_does_not_count(
 def test_what_says_nothing_about_the_look_does_not_count(
     redis_url: str,  # noqa: ARG001 - asked for its effect
     guard: MarginGuard,
-    error: type[Exception],
+    error: Callable[[str], Exception],
     *,
     counts: bool,
 ) -> None:
-    with pytest.raises(error), quarantine.counted(guard, None):
-        raise error("for the test")
+    raised = error("for the test")
+
+    with pytest.raises(type(raised)), quarantine.counted(guard, None):
+        raise raised
 
     assert redis_client().exists(quarantine.key(guard.pk, None)) == counts
 

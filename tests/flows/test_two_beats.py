@@ -1,7 +1,10 @@
 """Two beats: one leads and sends, it is killed, and the other goes on without sending a slot twice."""
 
 import signal
+import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from django.utils import timezone
@@ -35,11 +38,23 @@ def sent() -> int:
     return int(redis_client().llen("maintenance"))
 
 
+@contextmanager
+def beat(paper: Paper) -> Iterator[subprocess.Popen[str]]:
+    """Run one; where what is said of it does not come true, have it say what it does instead."""
+    with program(*BEAT, paper=paper, PYTHONFAULTHANDLER="1") as running:
+        try:
+            yield running
+        except AssertionError:
+            running.send_signal(signal.SIGABRT)  # which says where each of its threads is
+            running.wait(10)
+            raise
+
+
 def test_a_killed_beat_is_replaced_by_the_other(task: PeriodicTask, paper: Paper) -> None:
     begun_s = time.monotonic()
-    with program(*BEAT, paper=paper) as leader:
+    with beat(paper) as leader:
         wait_until(lambda: sent() >= 1, within_s=40, what="the first sends")
-        with program(*BEAT, paper=paper):
+        with beat(paper):
             counted = sent()
             wait_until(lambda: sent() >= counted + 2, within_s=40, what="it goes on beside another")
 

@@ -1,10 +1,17 @@
 """What the URLs of the environment mean."""
 
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote
+
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
+from django.db.backends.postgresql.base import DatabaseWrapper
 
 from exchange.config import PUBLIC_ENDPOINTS, Network
-from hubdefisats.addresses import Mail, database, endpoints, mail
+from exchange.simulator.certificate import Certificate
+from hubdefisats.addresses import Mail, database, endpoints, mail, trust
 from hubdefisats.env import Environment
 
 
@@ -159,3 +166,48 @@ def test_a_mail_server_that_is_none_is_refused_without_being_shown(url: str) -> 
 def test_a_sender_that_is_no_address_is_refused(sender: str) -> None:
     with pytest.raises(ImproperlyConfigured, match="EMAIL_FROM must be an address"):
         mail(Environment({"EMAIL_URL": "smtp://mail.example", "EMAIL_FROM": sender}))
+
+
+@pytest.mark.parametrize(
+    ("hosts", "host", "port"),
+    [
+        pytest.param("one:5433,two:5434", "one,two", "5433,5434", id="each with its port"),
+        pytest.param("one,two:5434,three", "one,two,three", "5432,5434,5432", id="some with none"),
+        pytest.param("[::1]:5433,[::2]", "::1,::2", "5433,5432", id="by number"),
+    ],
+)
+def test_of_several_hosts_the_one_that_takes_writes_is_used(hosts: str, host: str, port: str) -> None:
+    found = database(
+        Environment({"DATABASE_URL": f"postgresql://ann:p%40ss@{hosts}/hub?sslmode=prefer"})
+    )
+
+    assert (found["USER"], found["PASSWORD"], found["NAME"]) == ("ann", "p@ss", "hub")
+    assert (found["HOST"], found["PORT"]) == (host, port)
+    assert found["OPTIONS"]["target_session_attrs"] == "read-write"
+    assert found["OPTIONS"]["sslmode"] == "prefer"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_several_hosts_another_answers_where_the_first_is_away() -> None:
+    here = connection.get_connection_params()
+    second = f"{quote(here['host'], safe='')}:{here.get('port', 5432)}"
+    url = f"postgresql://{here['user']}@127.0.0.1:1,{second}/postgres"
+    found = database(Environment({"DATABASE_URL": url}))
+
+    another = DatabaseWrapper({**connection.settings_dict, **found})
+    with closing(another), another.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+def test_who_is_trusted_is_named_once_for_every_exchange(tmp_path: Path) -> None:
+    mine = Certificate("exchange.example")
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+        env = Environment({name: str(mine.path)})
+
+        found = endpoints(env, Network.MAINNET)
+
+        assert {each.ca_file for each in found.values()} == {str(mine.path)}
+    mine.remove()
+    (tmp_path / "none.pem").write_text("hunter2")
+    with pytest.raises(ImproperlyConfigured, match=r"REQUESTS_CA_BUNDLE cannot be used: .*none.pem"):
+        trust(Environment({"REQUESTS_CA_BUNDLE": str(tmp_path / "none.pem")}))

@@ -2,14 +2,15 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.utils import timezone
-from django_celery_beat.models import IntervalSchedule, PeriodicTask
+from django_celery_beat.models import IntervalSchedule, PeriodicTask, PeriodicTasks
 
 from accounts.gateway import redis_client
 from hubdefisats.beat import LeaderScheduler, Leadership
@@ -123,6 +124,84 @@ def test_one_that_still_believes_to_lead_sends_nothing_that_another_sent(beats: 
         late.apply_entry(entry, producer=late.producer)
 
     assert sent() == {"first sweep": 1, "second sweep": 1}
+
+
+CLAIM = '"total_run_count" = ('
+"""In the statement that writes a slot down."""
+
+
+@contextmanager
+def just_before(part: str, happens: Callable[[], object], *, times: int = 1) -> Iterator[None]:
+    """Let something happen just before a statement with this part, the first `times` times."""
+    left = [times]
+
+    def around(execute: Any, sql: str, *rest: Any) -> Any:
+        if left[0] and part in sql:
+            left[0] -= 1
+            happens()
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(around):
+        yield
+
+
+def make_due(name: str) -> None:
+    PeriodicTask.objects.filter(name=name).update(last_run_at=timezone.now() - timedelta(minutes=1))
+
+
+def test_changes_that_come_while_it_reads_silence_no_task(beats: Beats) -> None:
+    """A task that was sent between two of them was known by a time that its row never had again."""
+    beat = beats.one()
+    tick(beat)
+    make_due("first sweep")
+    changes = 'FROM "django_celery_beat_periodictasks" WHERE'
+    PeriodicTasks.update_changed()
+    with just_before(changes, PeriodicTasks.update_changed, times=2):
+        tick(beat)
+    wait_until(lambda: beat.tick() and sent()["first sweep"] == 2, what="it is sent")
+
+    make_due("first sweep")
+
+    wait_until(lambda: beat.tick() and sent()["first sweep"] == 3, within_s=5, what="so is the next")
+
+
+def test_a_slot_that_another_sent_does_not_end_the_task_here(beats: Beats) -> None:
+    beat = beats.one()
+    tick(beat)
+    make_due("first sweep")
+
+    def sent_elsewhere() -> None:
+        PeriodicTask.objects.filter(name="first sweep").update(
+            last_run_at=timezone.now() - timedelta(seconds=9)
+        )
+
+    with just_before(CLAIM, sent_elsewhere):
+        wait_until(lambda: beat.tick() and sent()["first sweep"] == 2, what="the one after is ours")
+
+
+def test_a_database_that_goes_away_meanwhile_delays_a_slot_and_ends_nothing(
+    beats: Beats, caplog: pytest.LogCaptureFixture
+) -> None:
+    beat = beats.one()
+
+    def its_connection_is_cut() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    with just_before(CLAIM, its_connection_is_cut):
+        beat.tick()
+    assert "beat sends nothing" in caplog.text
+    assert "Traceback" not in caplog.text
+
+    wait_until(lambda: beat.tick() and sum(sent().values()) == 2, what="both are sent")
+
+
+def test_a_clock_that_was_set_back_silences_no_task(beats: Beats) -> None:
+    every, _ = IntervalSchedule.objects.get_or_create(every=1, period="seconds")
+    PeriodicTask.objects.update(interval=every, last_run_at=timezone.now() + timedelta(hours=1))
+    beat = beats.one()
+
+    wait_until(lambda: beat.tick() and len(sent()) == 2, within_s=5, what="both are sent")
 
 
 def leaders_end() -> None:

@@ -4,12 +4,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 
 import pytest
 import redis
 import requests
+from django.utils import timezone
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from automations.streaming import HEARTBEAT_KEY
+from hubdefisats.beat import Leadership
 from hubdefisats.embedded import free_port
 from hubdefisats.stack import programs
 from tests.waiting import wait_until
@@ -74,6 +78,23 @@ def test_a_stack_is_ready_once_every_part_is(
             what="all parts are ready",
         )
         assert set(_parts(web).values()) == {"ready"}
+
+
+@pytest.mark.timeout(120)
+def test_a_beat_that_ticks_and_sends_nothing_is_told(web: str, services: dict[str, str]) -> None:
+    every, _ = IntervalSchedule.objects.get_or_create(every=2, period="seconds")
+    late = timezone.now() - timedelta(seconds=60)
+    PeriodicTask.objects.create(
+        name="sweep", task="automations.tasks.sweep_entries", interval=every, last_run_at=late
+    )
+    leader = Leadership()
+    assert leader.holds()
+    with _running(*programs.BEAT.command, variables=services):
+        wait_until(
+            lambda: _parts(web)["beat"] == "beat sends nothing", what="another leads, and sends nothing"
+        )
+        leader.give_up()
+        wait_until(lambda: _parts(web)["beat"] == "ready", what="it leads, and sends")
 
 
 def test_without_its_services_the_web_lives_and_says_what_is_gone(services: dict[str, str]) -> None:

@@ -3,7 +3,9 @@
 import logging
 
 import pytest
+from django.db import OperationalError
 from django.test import RequestFactory
+from redis.exceptions import OutOfMemoryError
 
 from hubdefisats.logs import LineFormatter, is_news
 
@@ -45,6 +47,26 @@ def test_a_traceback_follows_the_line() -> None:
 
     assert first.endswith("failed account=7")
     assert rest[-1].startswith("ValueError")
+
+
+@pytest.mark.parametrize(
+    ("outage", "why"),
+    [
+        pytest.param(
+            OperationalError("server closed\n\tthe connection"), "server closed the connection"
+        ),
+        pytest.param(OutOfMemoryError("command not allowed"), "command not allowed"),
+        pytest.param(ConnectionRefusedError(111, "refused"), "[Errno 111] refused"),
+    ],
+)
+def test_that_of_an_outage_does_not(outage: Exception, why: str) -> None:
+    exc_info = (type(outage), outage, None)
+    said = ("Message Error: %s\n%s", (outage, "where it was"))
+    record = logging.makeLogRecord({"msg": said[0], "args": said[1], "exc_info": exc_info})
+
+    assert LineFormatter().format(record).endswith(f' why="{why}"')
+    assert "where it was" not in LineFormatter().format(record)
+    assert "\n" not in LineFormatter().format(record)
 
 
 @pytest.mark.parametrize(
