@@ -246,7 +246,10 @@ def _test(each: Surrounding, clone: Path, words: list[str]) -> None:
 def _made(
     each: Surrounding, clone: Path, words: list[str]
 ) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """Run make; stop it as Ctrl-C does, and wait for its end."""
+    """Run make; stop all of it, and wait for its end.
+
+    Not as Ctrl-C does: whoever runs this in the background has chosen to ignore that for all.
+    """
     nobody = pwd.getpwnam("nobody") if each.as_nobody else None
     process = subprocess.Popen(
         ["make", *words],  # noqa: S607 - as people type it
@@ -271,13 +274,13 @@ def _made(
         yield process, said
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGINT)
+            os.killpg(process.pid, signal.SIGTERM)
         try:
             process.wait(60)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            said.append("(it did not stop within 60 s of Ctrl-C)")
+            raise FailedError("it did not stop within 60 s") from None
         reader.join(10)
         process.stdout.close()
 
