@@ -1,73 +1,92 @@
 # What people type; `make help` lists it. Every target first brings .venv up to date by itself.
 .DEFAULT_GOAL := help
-SHELL := /bin/bash
-PYTHON ?= $(firstword $(foreach python,python3.11 python3.12 python3,$(shell command -v $(python))))
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+# What somebody's shell tells Python, pip and sh must not reach ours.
+unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONSTARTUP PYTHONOPTIMIZE PYTHONINSPECT PYTHONWARNINGS
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT BASH_ENV ENV CDPATH
+export PIP_USER := 0
+
+# The first that runs, is new enough and can make a virtual environment.
+PYTHON ?= $(shell unset PYTHONHOME PYTHONPATH; for python in python3.11 python3.12 python3.13 python3.14 python3; do \
+  "$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
+
+# One whose Python was taken away or replaced is made anew.
+_ := $(shell test -x '$(BIN)/python' || rm -f '$(VENV)/pyvenv.cfg' 2>/dev/null)
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /|/' | awk -F'|' '{ printf "  make %-18s %s\n", $$1, $$2 }'
 
-.venv/bin/python:
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, and no python3 was found." >&2; exit 1; }
+$(VENV)/pyvenv.cfg:
+	@mkdir -p '$(VENV)' 2>/dev/null && test -w '$(VENV)' \
+	  || { echo "Nothing can be written into $(VENV): name another folder with \`make run VENV=/a/folder\`." >&2; exit 1; }
+	@test -n "$(PYTHON)" \
+	  || { echo "No Python from 3.11 on was found that can make a virtual environment: install one (Debian: apt-get install python3-venv), or name it with \`make run PYTHON=/its/path\`." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed; $(PYTHON) is older. Name another with PYTHON=…" >&2; exit 1; }
-	@$(PYTHON) -m venv .venv \
-	  || { rm -rf .venv; echo "$(PYTHON) cannot make a virtual environment: install its venv module (Debian: apt-get install python3-venv)." >&2; exit 1; }
+	@$(PYTHON) -m venv --clear '$(VENV)' \
+	  || { rm -f $@; echo "$(PYTHON) cannot make a virtual environment in $(VENV): install its venv module (Debian: apt-get install python3-venv), or name another folder with \`make run VENV=/a/folder\`." >&2; exit 1; }
 
-.venv/runtime: requirements.txt | .venv/bin/python
-	@echo "Bringing .venv up to date (requirements.txt) …" >&2
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+$(VENV)/runtime: requirements.txt $(VENV)/pyvenv.cfg
+	@echo "Bringing $(VENV) up to date (requirements.txt) …" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt \
+	  || { echo "What requirements.txt names could not be installed by $$($(BIN)/python --version); known to work are Python 3.11 to 3.14: see above, or name another with \`make run PYTHON=/its/path\` after removing $(VENV)." >&2; exit 1; }
 	@touch $@
 
-.venv/development: requirements-dev.txt .venv/runtime
-	@echo "Bringing .venv up to date (requirements-dev.txt) …" >&2
+$(VENV)/development: requirements-dev.txt $(VENV)/runtime
+	@echo "Bringing $(VENV) up to date (requirements-dev.txt) …" >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
 .PHONY: venv
-venv: .venv/runtime ## bring .venv up to date, nothing else
+venv: $(VENV)/runtime ## bring .venv up to date, nothing else
 
 .PHONY: run
-run: .venv/runtime ## start everything with a demo on the paper exchange; Ctrl-C stops it
-	@exec $(BIN)/python -m hubdefisats.stack run $(if $(PRICES),--prices '$(PRICES)') $(if $(SPEED),--speed '$(SPEED)') \
+run: $(VENV)/runtime ## start everything with a demo on the paper exchange; Ctrl-C stops it
+	@exec $(BIN)/python -m hubdefisats.stack run $${PRICES:+--prices "$$PRICES"} $(if $(SPEED),--speed '$(SPEED)') \
 	  $(if $(WEB_PORT),--web-port '$(WEB_PORT)') $(if $(FLOWER_PORT),--flower-port '$(FLOWER_PORT)')
 
 .PHONY: smoke
-smoke: .venv/runtime ## start the stack on free ports, live through a fall (or SECONDS), print one JSON line
-	@exec $(BIN)/python -m hubdefisats.stack smoke $(if $(PRICES),--prices '$(PRICES)') $(if $(SPEED),--speed '$(SPEED)') \
+smoke: $(VENV)/runtime ## start the stack on free ports, live through a fall (or SECONDS), print one JSON line
+	@exec $(BIN)/python -m hubdefisats.stack smoke $${PRICES:+--prices "$$PRICES"} $(if $(SPEED),--speed '$(SPEED)') \
 	  $(if $(SECONDS),--seconds '$(SECONDS)')
 
 .PHONY: test
-test: .venv/development ## run the whole test suite
+test: $(VENV)/development ## run the whole test suite
 	@$(BIN)/python -m pytest -n 4 $(ARGS)
 
+.PHONY: test-surroundings
+test-surroundings: $(VENV)/development ## does `make run` come up, and `make test`, in odd folders, locales, variables, users, rights? ONLY=words picks some
+	@$(BIN)/python -m tests.surroundings $(ONLY)
+
 .PHONY: stateful
-stateful: .venv/development ## tell the platform EXAMPLES random stories (100), each step checked; SEED repeats them
+stateful: $(VENV)/development ## tell the platform EXAMPLES random stories (100), each step checked; SEED repeats them
 	@STATEFUL_EXAMPLES='$(or $(EXAMPLES),100)' STATEFUL_SEED='$(SEED)' $(BIN)/python -m pytest tests/stateful $(ARGS)
 
 .PHONY: check
-check: .venv/development ## format, lint, types, layers, migrations, tests and coverage: what CI runs
+check: $(VENV)/development ## format, lint, types, layers, migrations, tests and coverage: what CI runs
 	@$(BIN)/python -m tests.check
 
 .PHONY: survival
-survival: .venv/development ## which guarded positions are lost that could be saved? over made-up and recorded falls, or PRICES=file.csv
-	@$(BIN)/python -m benchmarks.survival $(if $(PRICES),--prices '$(PRICES)') $(ARGS)
+survival: $(VENV)/development ## which guarded positions are lost that could be saved? over made-up and recorded falls, or PRICES=file.csv
+	@$(BIN)/python -m benchmarks.survival $${PRICES:+--prices "$$PRICES"} $(ARGS)
 
 .PHONY: bench
-bench: .venv/development ## run every benchmark: one JSON line each, kept in benchmarks/results
+bench: $(VENV)/development ## run every benchmark: one JSON line each, kept in benchmarks/results
 	@$(BIN)/python -m benchmarks
 
 .PHONY: bench-pool
-bench-pool: .venv/development ## the benchmark of many accounts at its full size, four minutes
+bench-pool: $(VENV)/development ## the benchmark of many accounts at its full size, four minutes
 	@$(BIN)/python -m benchmarks.pool
 
 .PHONY: format
-format: .venv/development ## rewrite the code in the house format
+format: $(VENV)/development ## rewrite the code in the house format
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 .PHONY: lock
-lock: .venv/development ## resolve pyproject.toml anew into the two requirements files
+lock: $(VENV)/development ## resolve pyproject.toml anew into the two requirements files
 	@$(BIN)/pip-compile --quiet --upgrade --strip-extras --no-header --no-emit-index-url --no-emit-find-links \
 	  --no-emit-trusted-host --output-file requirements.txt pyproject.toml
 	@$(BIN)/pip-compile --quiet --upgrade --strip-extras --no-header --no-emit-index-url --no-emit-find-links \

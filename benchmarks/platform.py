@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import django
@@ -28,7 +27,8 @@ from exchange.position import Position
 from exchange.ratelimit import LocalLimiter, Scope
 from exchange.rest import RestClient
 from exchange.trade import NewTrade
-from hubdefisats import embedded, local
+from hubdefisats import embedded, local, surroundings
+from hubdefisats import folder as folders
 from hubdefisats.stack.processes import Program
 
 if TYPE_CHECKING:
@@ -105,8 +105,9 @@ def platform(*exchange: str, **variables: str) -> Iterator[Platform]:
 
     Django is set up on them, so there can be one platform in a process.
     """
+    surroundings.tidy()
     with ExitStack() as parts:
-        folder = Path(parts.enter_context(TemporaryDirectory(prefix="hubdefisats-bench-")))
+        folder = parts.enter_context(folders.temporary("hubdefisats-bench-"))
         kept = local.new_secrets()
         venue = parts.enter_context(paper("--prices", "manual", *exchange))
         found = {

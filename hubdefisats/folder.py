@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,21 @@ class FolderTakenError(RefusalError):
     """Another stack runs in this folder; the message names it."""
 
 
+class FolderUnusableError(RefusalError):
+    """Nothing can be kept in this folder; the message says why, and how to name another."""
+
+
+@contextmanager
+def temporary(prefix: str) -> Iterator[Path]:
+    """Make a folder for the length of a block.
+
+    Others may pass through it and not look into it: for root PostgreSQL runs as somebody else.
+    """
+    with tempfile.TemporaryDirectory(prefix=prefix) as name:
+        Path(name).chmod(0o711)
+        yield Path(name).resolve()
+
+
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
     """Hold the folder, which is made where it is absent, for as long as the block runs.
@@ -29,21 +45,39 @@ def claimed(folder: Path) -> Iterator[None]:
 
     Raises:
         FolderTakenError: it is held.
+        FolderUnusableError: it cannot be made, or nothing can be written there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+") as lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        opened = (folder / "lock").open("a+")
+    except OSError as error:
+        raise unusable(folder, error) from error
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             lock.seek(0)
             raise FolderTakenError(
                 f"A stack runs in {folder} already (process {lock.read()}): "
-                "stop it, or name another folder in HUBDEFISATS_DATA."
+                "stop it, or name another folder with `make run HUBDEFISATS_DATA=/a/folder`."
             ) from error
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+        except OSError as error:  # a network's file system may know no locks
+            raise unusable(folder, error) from error
+        try:
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+        except OSError as error:
+            raise unusable(folder, error) from error
         yield
+
+
+def unusable(folder: Path, error: OSError) -> FolderUnusableError:
+    """Return what to say of a folder in which the system does not let us keep anything."""
+    return FolderUnusableError(
+        f"The data folder {folder} cannot be used ({error.strerror or error}): "
+        "set that right, or name another with `make run HUBDEFISATS_DATA=/a/folder`."
+    )
 
 
 def marked(folder: Path) -> Mapping[str, str]:

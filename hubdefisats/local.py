@@ -15,7 +15,7 @@ BASE_DIR: Final = Path(__file__).resolve().parent.parent
 
 def data_folder() -> Path:
     """Return where a stack keeps what it makes: git-ignored, one folder for each stack."""
-    return Path(os.environ.get("HUBDEFISATS_DATA") or BASE_DIR / ".data").resolve()
+    return Path(os.environ.get("HUBDEFISATS_DATA") or BASE_DIR / ".data").expanduser().resolve()
 
 
 def read(folder: Path) -> dict[str, str]:
@@ -37,7 +37,7 @@ def read(folder: Path) -> dict[str, str]:
 
 
 def write(folder: Path, values: Mapping[str, str]) -> None:
-    """Replace the file in one step, readable by its owner alone."""
+    """Replace the file in one step, readable by its owner alone. Raises OSError."""
     new = folder / "local.json.new"
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

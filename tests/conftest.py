@@ -2,10 +2,8 @@
 
 import atexit
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import django
@@ -15,7 +13,8 @@ import pytest
 import redis
 from django.db import connection
 
-from hubdefisats import embedded, local
+from hubdefisats import embedded, local, surroundings
+from hubdefisats import folder as folders
 
 # How long an example takes says how busy the machine is, and nothing about what it tries.
 hypothesis.settings.register_profile("unhurried", deadline=None)
@@ -50,7 +49,8 @@ def redis_url() -> Iterator[str]:
 
 
 def _start_services() -> None:
-    folder = Path(_services.enter_context(tempfile.TemporaryDirectory(prefix="hubdefisats-tests-")))
+    surroundings.tidy()
+    folder = _services.enter_context(folders.temporary("hubdefisats-tests-"))
     made_up = local.new_secrets()
     os.environ["HUBDEFISATS_DATA"] = str(folder)
     os.environ["SECRET_KEY"] = made_up["SECRET_KEY"]

@@ -1,6 +1,7 @@
 """`python -m hubdefisats.stack run|smoke`."""
 
 import sys
+from io import TextIOWrapper
 
 from hubdefisats.refusals import said_in_a_sentence
 from hubdefisats.stack import options as command_line
@@ -14,6 +15,10 @@ from hubdefisats.stack.terminal import Terminal
 
 def main() -> int:
     """Return the exit status; stopping is how `run` ends well, and `smoke` does not."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal of another alphabet shows a question mark; it must not lose the whole line.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     options = command_line.read(sys.argv[1:])
     stop = StopRequest()
     stop.listen()

@@ -4,7 +4,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +15,14 @@ import redis
 from django.core.management import call_command
 from django.db import connection
 
-from hubdefisats import embedded, local
+from hubdefisats import embedded, local, surroundings
 from hubdefisats import folder as folders
 from hubdefisats.refusals import RefusalError
 from hubdefisats.stack import login, programs
 from hubdefisats.stack.options import Options
 from hubdefisats.stack.paper import PaperExchange, paper_exchange
 from hubdefisats.stack.processes import Program
+from hubdefisats.stack.servers import Servers
 from hubdefisats.stack.stopping import StopRequest
 from hubdefisats.stack.supervisor import Supervisor
 from hubdefisats.stack.terminal import Terminal
@@ -38,6 +39,7 @@ class Stack:
     """A stack whose programs are started, though not all may be ready yet."""
 
     supervisor: Supervisor
+    servers: Servers
     paper: PaperExchange | None
     """None where the settings name a real network, or an exchange that somebody else runs."""
     web_url: str
@@ -48,6 +50,7 @@ class Stack:
 
     def tend(self) -> None:
         """Keep it running; to be called often. Raises PaperExchangeError where that cannot be."""
+        self.servers.tend()
         self.supervisor.tend()
         if self.paper:
             self.paper.check()
@@ -62,10 +65,11 @@ def running(options: Options, terminal: Terminal, stop: StopRequest) -> Iterator
         ImproperlyConfigured, OperationalError, RedisError: what the settings name cannot be used.
         StoppedError: somebody asked to stop meanwhile.
     """
+    surroundings.tidy()
     folder = local.data_folder()
     ports = {
-        "web": _port(options.web_port, "--web-port"),
-        "flower": _port(options.flower_port, "--flower-port"),
+        "web": _port(options.web_port, "WEB_PORT"),
+        "flower": _port(options.flower_port, "FLOWER_PORT"),
     }
     with ExitStack() as parts:
         parts.enter_context(folders.claimed(folder))
@@ -74,10 +78,11 @@ def running(options: Options, terminal: Terminal, stop: StopRequest) -> Iterator
         parts.callback(folders.end_leftovers, folder)
         secrets = _kept_secrets(folder)
         paper = _paper(parts, options, terminal, stop)
-        addresses = _addresses(parts, folder, secrets, terminal)
-        local.write(folder, secrets | addresses | (paper.settings() if paper else {}))
-        # Where the parts of this stack were is of no use to anybody after it.
-        parts.callback(local.write, folder, secrets)
+        servers = Servers(folder, terminal)
+        parts.callback(servers.stop)
+        addresses = servers.start(secrets["REDIS_PASSWORD"], stop)
+        _keep(folder, {**secrets, **addresses, **(paper.settings() if paper else {})})
+        parts.callback(_forget_addresses, folder, secrets, terminal)
         stop.check()
         knows_password = _prepare(secrets["ADMIN_PASSWORD"], terminal)
         stop.check()
@@ -89,6 +94,7 @@ def running(options: Options, terminal: Terminal, stop: StopRequest) -> Iterator
         password = secrets["ADMIN_PASSWORD"] if knows_password else "(the password you chose)"
         yield Stack(
             supervisor=supervisor,
+            servers=servers,
             paper=paper,
             web_url=f"http://{HOST}:{ports['web']}",
             flower_url=f"http://{HOST}:{ports['flower']}",
@@ -97,7 +103,7 @@ def running(options: Options, terminal: Terminal, stop: StopRequest) -> Iterator
         )
 
 
-def _port(wanted: int, option: str) -> int:
+def _port(wanted: int, variable: str) -> int:
     """Return a port that is free now: the wanted one, or any where 0 is wanted."""
     if wanted == 0:
         return embedded.free_port()
@@ -107,8 +113,8 @@ def _port(wanted: int, option: str) -> int:
             probe.bind((HOST, wanted))
         except OSError as error:
             raise StackError(
-                f"Port {wanted} cannot be used ({error.strerror}): "
-                f"name another with {option}, 0 for any."
+                f"Port {wanted} cannot be used ({error.strerror}): name another with `make run "
+                f"{variable}={wanted + 1}`, 0 for any (--{variable.lower().replace('_', '-')})."
             ) from error
     return wanted
 
@@ -130,20 +136,19 @@ def _paper(
     return parts.enter_context(paper_exchange(options, terminal, stop))
 
 
-def _addresses(
-    parts: ExitStack, folder: Path, secrets: dict[str, str], terminal: Terminal
-) -> dict[str, str]:
-    """Start the services that the environment does not name; return where they are."""
-    found = {}
-    if not os.environ.get("DATABASE_URL"):
-        terminal.say("stack", "starting PostgreSQL")
-        found["DATABASE_URL"] = parts.enter_context(embedded.postgres(folder / "postgres"))
-    if not os.environ.get("REDIS_URL"):
-        terminal.say("stack", "starting Redis")
-        found["REDIS_URL"] = parts.enter_context(
-            embedded.redis_server(folder, secrets["REDIS_PASSWORD"])
-        )
-    return found
+def _keep(folder: Path, values: Mapping[str, str]) -> None:
+    try:
+        local.write(folder, values)
+    except OSError as error:
+        raise folders.unusable(folder, error) from error
+
+
+def _forget_addresses(folder: Path, secrets: Mapping[str, str], terminal: Terminal) -> None:
+    """Keep the secrets alone: where the parts of a stack were is of no use to anybody after it."""
+    try:
+        local.write(folder, secrets)
+    except OSError as error:  # a full disk must keep nothing from being stopped
+        terminal.say("stack", f"{folder / 'local.json'} stays as it is ({error.strerror})")
 
 
 def _prepare(admin_password: str, terminal: Terminal) -> bool:

@@ -22,6 +22,14 @@ class Program:
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Beside those of this process."""
 
+    @property
+    def while_away(self) -> str:
+        """Return nothing: what it said before it ended stands on the terminal."""
+        return ""
+
+    def start(self, terminal: Terminal) -> "Process":
+        return Process(self, terminal)
+
 
 class Process:
     """A started program. What it says on standard error is relayed, and standard output with it."""

@@ -1,6 +1,7 @@
-"""Whether a whole stack answers, and what it still waits for."""
+"""Whether a whole stack answers, what it still waits for, and why."""
 
 import time
+from collections.abc import Mapping
 from math import inf
 from typing import Final
 
@@ -11,6 +12,8 @@ from hubdefisats.stack.stopping import StopRequest
 from hubdefisats.stack.terminal import Terminal
 
 _PATIENCE_S: Final = 3.0
+SAYS_WHY_AFTER_S: Final = 20.0
+"""Then, and again after each such time, people are told why they wait."""
 
 
 def wait_until_ready(
@@ -23,35 +26,51 @@ def wait_until_ready(
         PaperExchangeError, StoppedError: as `Stack.tend` and `StopRequest.check` do.
     """
     said: set[str] | None = None
-    end = time.monotonic() + within_s
+    began = time.monotonic()
+    end, say_why_at = began + within_s, began + SAYS_WHY_AFTER_S
     while missing := waiting_for(stack):
-        if missing != said:
+        now = time.monotonic()
+        if now > end:
+            raise StackError(f"The stack is not ready in time: {_in_words(missing)}.")
+        if now > say_why_at:
+            say_why_at = now + SAYS_WHY_AFTER_S
+            terminal.say("stack", f"waiting for {now - began:.0f} s now: {_in_words(missing)}")
+        elif set(missing) != said:
             terminal.say("stack", f"waiting for {', '.join(sorted(missing))}")
-            said = missing
-        if time.monotonic() > end:
-            raise StackError(f"The stack is not ready in time: {', '.join(sorted(missing))} missing.")
+            said = set(missing)
         stack.tend()
         stop.pause()
 
 
-def waiting_for(stack: Stack) -> set[str]:
-    """Return the parts that do not work yet."""
+def waiting_for(stack: Stack) -> Mapping[str, str]:
+    """Return the parts that do not work yet, each with what it answers."""
     missing = _unready_parts(f"{stack.web_url}/health/ready")
-    if not _answers(f"{stack.flower_url}/healthcheck"):
-        missing.add("flower")
+    if (why := _trouble(f"{stack.flower_url}/healthcheck")) is not None:
+        missing["flower"] = why
     return missing
 
 
-def _unready_parts(url: str) -> set[str]:
+def _unready_parts(url: str) -> dict[str, str]:
     try:
-        parts = requests.get(url, timeout=_PATIENCE_S).json()["parts"]
-    except (requests.RequestException, ValueError, KeyError):
-        return {"web"}
-    return {part for part, state in parts.items() if state != "ready"}
+        parts: dict[str, str] = requests.get(url, timeout=_PATIENCE_S).json()["parts"]
+    except requests.JSONDecodeError:
+        return {"web": f"{url} answers, but no JSON"}
+    except (requests.RequestException, ValueError, KeyError) as error:
+        return {"web": _no_answer(url, error)}
+    return {part: state for part, state in parts.items() if state != "ready"}
 
 
-def _answers(url: str) -> bool:
+def _trouble(url: str) -> str | None:
     try:
-        return requests.get(url, timeout=_PATIENCE_S).ok
-    except requests.RequestException:
-        return False
+        answer = requests.get(url, timeout=_PATIENCE_S)
+    except requests.RequestException as error:
+        return _no_answer(url, error)
+    return None if answer.ok else f"{url} answers with status {answer.status_code}"
+
+
+def _no_answer(url: str, error: Exception) -> str:
+    return f"{url} does not answer ({type(error).__name__})"
+
+
+def _in_words(missing: Mapping[str, str]) -> str:
+    return "; ".join(f"{part}: {why}" for part, why in sorted(missing.items()))

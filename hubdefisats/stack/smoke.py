@@ -4,7 +4,6 @@ import io
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from exchange.auth import Credentials
 from exchange.config import Endpoints
 from exchange.rest import RestClient
 from exchange.serverclock import ServerClock
+from hubdefisats import folder as folders
 from hubdefisats.refusals import RefusalError
 from hubdefisats.stack import report
 from hubdefisats.stack.assembly import Stack, running
@@ -58,8 +58,8 @@ def smoke(options: Options, stop: StopRequest) -> None:
     started_at = time.monotonic()
     for name in _OF_OTHERS:
         os.environ.pop(name, None)
-    with tempfile.TemporaryDirectory(prefix="hubdefisats-smoke-") as folder:
-        os.environ["HUBDEFISATS_DATA"] = folder
+    with folders.temporary("hubdefisats-smoke-") as folder:
+        os.environ["HUBDEFISATS_DATA"] = str(folder)
         with running(options, Terminal(sys.stderr), stop) as stack:
             assert stack.paper
             line = _live_through(stack, stack.paper, options, stop) | {

@@ -1,7 +1,9 @@
 """The servers that come along: real ones, that leave nothing behind."""
 
 import json
+import os
 import signal
+import stat
 import subprocess
 import sys
 from contextlib import closing
@@ -14,6 +16,8 @@ import redis
 
 from hubdefisats import embedded
 from hubdefisats import folder as folders
+from hubdefisats.embedded import places
+from hubdefisats.embedded.process import finished
 from tests.waiting import wait_until
 
 _START_AND_WAIT = """
@@ -65,6 +69,69 @@ def test_postgres_of_a_killed_holder_is_taken_over_and_stopped(folder: Path) -> 
         assert _postmaster(folder / "pg") == server
         assert _ask(url, "SELECT 1") == [(1,)]
     assert not folders.is_alive(server)
+
+
+def test_neither_the_folders_name_nor_the_shells_words_keep_them_from_starting(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = folder / 'it\'s $5 & "so", (50%20); ü'
+    for name, value in {
+        "LANG": "de_DE.UTF-8",
+        "LC_ALL": "xx_XX.UTF-8",
+        "XDG_RUNTIME_DIR": "/nowhere",
+        "PGDATA": "/nowhere",
+        "TZ": "Nowhere/Land",
+        "LD_PRELOAD": "/nowhere.so",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    said = finished(["/usr/bin/env"]).stdout.split()
+    assert sorted(word.partition("=")[0] for word in said) == ["LC_ALL", "PATH"]
+
+    with embedded.postgres(odd / "pg") as url, embedded.redis_server(odd, "one") as redis_url:
+        assert _ask(url, "SELECT upper('ü')") == [("Ü",)]
+        with redis.Redis.from_url(redis_url) as client:
+            assert client.ping()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has a PostgreSQL of another user")
+def test_root_keeps_its_folders_closed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "ELSEWHERE", folder / "elsewhere")
+    closed = folder / "closed"
+    closed.mkdir(mode=0o700)
+
+    with embedded.postgres(closed / "pg") as url:
+        _ask(url, "CREATE TABLE kept AS SELECT 42 AS answer")
+    with embedded.postgres(closed / "pg") as url:
+        assert _ask(url, "SELECT answer FROM kept") == [(42,)]
+
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+    assert (closed / "pg").resolve().is_relative_to(folder / "elsewhere")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has a PostgreSQL of another user")
+def test_what_was_open_when_it_was_made_is_moved_with_all_that_is_in_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "ELSEWHERE", folder / "elsewhere")
+    (folder / "data").mkdir()
+    with embedded.postgres(folder / "data" / "pg") as url:
+        _ask(url, "CREATE TABLE kept AS SELECT 42 AS answer")
+    assert not (folder / "data" / "pg").is_symlink()
+
+    (folder / "data").chmod(0o700)
+
+    with embedded.postgres(folder / "data" / "pg") as url:
+        assert _ask(url, "SELECT answer FROM kept") == [(42,)]
+    assert stat.S_IMODE((folder / "data").stat().st_mode) == 0o700
+
+
+def test_a_cluster_whose_making_was_cut_off_is_made_anew(folder: Path) -> None:
+    (folder / "pg.new").mkdir()
+    (folder / "pg.new" / "PG_VERSION").write_text("18\n")
+
+    with embedded.postgres(folder / "pg") as url:
+        assert _ask(url, "SELECT 1") == [(1,)]
 
 
 def test_postgres_that_cannot_start_says_where_to_look(folder: Path) -> None:

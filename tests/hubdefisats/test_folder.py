@@ -43,6 +43,20 @@ def test_a_folder_has_one_holder_who_is_named_to_the_next(folder: Path) -> None:
             assert (folder / "lock").read_text() == str(os.getpid())
 
 
+def test_a_folder_that_is_a_file_is_refused_in_a_sentence(folder: Path) -> None:
+    (folder / "data").touch()
+
+    with (
+        pytest.raises(
+            folders.FolderUnusableError, match=r"cannot be used .*HUBDEFISATS_DATA="
+        ) as refused,
+        folders.claimed(folder / "data"),
+    ):
+        pass
+
+    assert "\n" not in str(refused.value)
+
+
 def test_the_leftovers_of_a_folder_are_ended_with_all_that_they_started(folder: Path) -> None:
     def start(mark: Path) -> tuple[subprocess.Popen[bytes], psutil.Process]:
         parent = subprocess.Popen(
