@@ -102,6 +102,13 @@ EXPORTS = {
     "as documented": Export(),
     "binance, ms": Export(header=None, time=milliseconds, row=binance),
     "binance, µs": Export(header=None, time=microseconds, row=binance),
+    "binance with semicolons and decimal commas": Export(
+        header=None,
+        time=milliseconds,
+        delimiter=";",
+        number=with_comma,
+        row=lambda time, values: [time, *values, "12,5"],
+    ),
     "binance futures": Export(
         header="open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,"
         "taker_buy_quote_volume,ignore",
