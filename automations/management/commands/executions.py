@@ -25,7 +25,7 @@ class Command(BaseCommand):
 def _as_text(execution: Execution) -> str:
     amount = f" {execution.amount_sats:,} sats" if execution.amount_sats else ""
     what = f"{execution.get_does_display()}{amount}"
-    when = written(execution.decided_at, milliseconds=True)
+    when = written(execution.decided_at)
     return f"{when}  {execution.account.name}  {what}  {execution.state}  {execution.why}"
 
 
