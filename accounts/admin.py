@@ -9,14 +9,16 @@ from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest
-from unfold.admin import ModelAdmin
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from unfold.admin import ModelAdmin, StackedInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-from unfold.widgets import UnfoldAdminPasswordWidget
+from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminSelectWidget
 
 from accounts import services
 from accounts.careful import CarefulAdmin, CarefulForm
-from accounts.models import Account, Installation, fingerprint
+from accounts.models import Account, Installation, Profile, fingerprint
+from accounts.times import zone_names
 from exchange.auth import Credentials
 
 SECRET_FIELDS = ("key", "secret", "passphrase")
@@ -168,9 +170,71 @@ admin.site.unregister(User)
 admin.site.unregister(Group)
 
 
+def signed_in(request: HttpRequest) -> User:
+    assert isinstance(request.user, User), "the admin lets nobody else in"
+    return request.user
+
+
+class ProfileForm(CarefulForm):
+    time_zone = forms.ChoiceField(
+        choices=lambda: [(name, name) for name in zone_names()],
+        help_text="Pages and messages say times in this zone. Exports and logs stay in UTC.",
+        widget=UnfoldAdminSelectWidget,
+    )
+
+    class Meta:
+        model = Profile
+        fields = ["time_zone"]
+
+
+@admin.register(Profile)
+class ProfileAdmin(CarefulAdmin):
+    """Whoever may sign in chooses for himself, and there is no list of others."""
+
+    form = ProfileForm
+
+    def changelist_view(
+        self,
+        request: HttpRequest,
+        extra_context: dict[str, Any] | None = None,  # noqa: ARG002
+    ) -> HttpResponse:
+        own, _ = Profile.objects.get_or_create(user=signed_in(request))
+        return redirect("admin:accounts_profile_change", own.pk)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Profile]:
+        return Profile.objects.filter(user=signed_in(request))
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.is_active)
+
+    def has_view_permission(self, request: HttpRequest, obj: Profile | None = None) -> bool:
+        return obj is None or obj.pk == request.user.pk
+
+    has_change_permission = has_view_permission
+
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return False
+
+    def response_change(self, request: HttpRequest, obj: Profile) -> HttpResponse:
+        self.message_user(request, f"Times are said in {obj.time_zone} from now on.", messages.SUCCESS)
+        return redirect("admin:index")
+
+
+class ProfileInline(StackedInline):  # type: ignore[misc]  # unfold is untyped
+    """For the owners who do not sign in themselves."""
+
+    model = Profile
+    form = ProfileForm
+    can_delete = False
+
+
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc,type-arg]  # unfold is untyped
     form = UserChangeForm
+    inlines = [ProfileInline]
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
 

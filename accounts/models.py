@@ -44,6 +44,22 @@ class Installation(models.Model):
         return cls.objects.get_or_create(pk=1)[0]
 
 
+class Profile(models.Model):
+    """What a user chose for the pages and messages that he reads; without a row, the defaults hold."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, primary_key=True, related_name="profile"
+    )
+    time_zone = models.CharField(max_length=64, default="UTC")
+
+    class Meta:
+        verbose_name = "time zone"
+        verbose_name_plural = "your time zone"
+
+    def __str__(self) -> str:
+        return self.time_zone
+
+
 class AccountQuerySet(models.QuerySet["Account"]):
     def acting(self) -> Self:
         """Return the accounts that automations may act for: active and verified."""

@@ -12,7 +12,7 @@ from django.utils import timezone
 from unfold.admin import ModelAdmin, StackedInline, TabularInline
 from unfold.decorators import action
 
-from accounts.careful import CarefulForm
+from accounts.careful import CarefulForm, with_times
 from accounts.switch import Switch
 from automations import disarming, ending, exporting, quarantine, resting
 from automations.exporting import Format
@@ -263,7 +263,13 @@ class AutoEntryAdmin(AutomationAdmin):
 
 
 class RecordAdmin(ModelAdmin):  # type: ignore[misc]  # unfold is untyped
-    """What happened can be looked at and not be changed."""
+    """What happened can be looked at and not be changed; its times are told to the millisecond."""
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        return with_times(self.opts, super().get_list_display(request), milliseconds=True)
+
+    def get_fields(self, request: HttpRequest, obj: Model | None = None) -> list[Any]:
+        return with_times(self.opts, super().get_fields(request, obj), milliseconds=True)
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
         return False

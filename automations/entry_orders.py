@@ -6,6 +6,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from accounts.times import written, zone_of
 from automations import earmarking, ending, executing, journal, reconciling, resting
 from automations.executing import Cause, Facts, Outcome
 from automations.gate_request import Refusal
@@ -110,7 +111,8 @@ def take_back(entry: AutoEntry, order_id: PositionId, cause: Cause, client: Clie
     facts = Facts(seen=read_price(client), cause=cause)
     if standing is not Standing.RESTS:
         return _write_off(entry, placed, standing, facts)
-    why = f"expired at {entry.expires_at:%Y-%m-%d %H:%M:%S} UTC while it rested"
+    assert entry.expires_at is not None, "or it would not be over"
+    why = f"expired at {written(entry.expires_at, zone_of(entry.account.owner_id))} while it rested"
     cancel = CancelOrder(position_id=order_id, regime=Regime(placed.regime), why=why)
     outcome = executing.carry_out(entry, [cancel], facts, client)
     if outcome.execution is None or reconciling.is_settled(outcome.execution, client):

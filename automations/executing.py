@@ -56,6 +56,7 @@ from exchange.errors import (
 )
 from exchange.money import UsdPerBtc
 from exchange.position import Position, PositionId
+from exchange.ratelimit import NOT_URGENT
 from exchange.trade import ClosedTrade
 
 __all__ = ["Cause", "Facts", "Outcome", "carry_out", "hold", "new_label"]
@@ -224,7 +225,7 @@ def _balance(
     if seen.balance is not None and seen.balance.at >= oldest:
         return seen.balance
     try:
-        return client.balance()
+        return client.balance(urgency=NOT_URGENT)
     except KeyRefusedError:
         raise
     except ExchangeError as error:

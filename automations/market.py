@@ -19,6 +19,7 @@ from exchange.live import LiveView
 from exchange.market import Quote, Source
 from exchange.money import UsdPerBtc
 from exchange.protocol import State
+from exchange.ratelimit import NOT_URGENT
 from exchange.rest import RestClient
 from exchange.serverclock import ServerClock
 from exchange.session import StreamSession
@@ -134,7 +135,8 @@ class Market:
 
     def _read(self) -> None:
         try:
-            quote = self._rest.quote()
+            # All that protects waits for it: a long hold of the exchange does not stop it.
+            quote = self._rest.quote(urgency=NOT_URGENT)
         except ExchangeError as error:
             logger.warning("price not read", extra={"network": self.network, "error": str(error)})
             return

@@ -233,7 +233,7 @@ _ACCOUNTS: Final = (
     ),
     Notice(
         what="unprotected", subject="NOT protected since {since}", effect=Effect.ENDS,
-        lead="Nothing on {account} is protected since {since} UTC: {message}.",
+        lead="Nothing on {account} is protected since {since}: {message}.",
     ),
     Notice(
         what="protected_again", subject="protection is back", effect=Effect.RETURNS,

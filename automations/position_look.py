@@ -32,6 +32,7 @@ from exchange.client import Client
 from exchange.errors import ExchangeError, TransientError
 from exchange.market import Source
 from exchange.position import CROSS, Position, PositionId, PositionsSnapshot, Regime
+from exchange.ratelimit import NOT_URGENT
 
 logger = logging.getLogger(__name__)
 
@@ -285,7 +286,7 @@ class PositionLook:
         action = outcome.action
         balance = None
         if isinstance(action, AddMargin) and not self._retries:
-            balance = self._client.balance()
+            balance = self._client.balance(urgency=NOT_URGENT)
         self._retries = (
             balance is not None
             and isinstance(action, AddMargin)

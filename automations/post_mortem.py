@@ -1,12 +1,14 @@
 """The post-mortem of a position: which guards watched it, what they did, and what they missed."""
 
 from collections.abc import Iterator
+from datetime import tzinfo
 from typing import Final
 
 from django.db.models import Q, QuerySet
 
 from accounts.models import Installation
 from accounts.switch import Switch, strictest
+from accounts.times import written, zone_of
 from automations import journal
 from automations.models import Execution, JournalEntry, KnownPosition, MarginGuard
 from automations.reading import plain
@@ -75,7 +77,7 @@ def _what_it_did(guard: MarginGuard, row: KnownPosition) -> Iterator[str]:
         last = topped_up[0]
         yield (
             f"“{guard.name}” added {sats:,} sats in {len(topped_up)} top-up{'s'[: len(topped_up) - 1]},"
-            f" the last at a price of {plain(last.price)}, at {last.decided_at:%H:%M:%S} UTC."
+            f" the last at a price of {plain(last.price)}, at {written(last.decided_at, _zone(guard))}."
         )
     elif watch(guard):
         yield f"“{guard.name}” added nothing."
@@ -97,7 +99,12 @@ def _what_it_missed(guard: MarginGuard, row: KnownPosition) -> Iterator[str]:
         last[why], counts[why] = entry, counts.get(why, 0) + 1
     for why, entry in last.items():
         times = f" ({counts[why]} times)" if counts[why] > 1 else ""
-        yield f"At {entry.timestamp:%H:%M:%S} UTC{times}: {entry.message.rstrip('.')}."
+        at = written(entry.timestamp, _zone(guard))
+        yield f"At {at}{times}: {entry.message.rstrip('.')}."
+
+
+def _zone(guard: MarginGuard) -> tzinfo:
+    return zone_of(guard.account.owner_id)
 
 
 def _executions(row: KnownPosition) -> QuerySet[Execution]:

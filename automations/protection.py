@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for, redis_client
 from accounts.models import Account
+from accounts.times import written, zone_of
 from automations import journal, recovering
 from automations.models import Execution, JournalEntry, KnownPosition, MarginGuard, Notification
 from automations.models.kinds import typed
@@ -56,7 +57,11 @@ def _tell(account: Account, since: datetime | None, now: datetime) -> None:
             message, data = "positions and prices are being read again", {}
         else:
             message = f"neither stream nor REST told enough for {settings.UNPROTECTED_AFTER_S} s"
-            data = {"since": f"{since:%H:%M:%S}", "positions": [row.position_id for row in rows]}
+            data = {
+                "since": written(since, zone_of(account.owner_id)),
+                "sinceAt": since.isoformat(timespec="milliseconds"),
+                "positions": [row.position_id for row in rows],
+            }
         event = journal.PROTECTED_AGAIN if since is None else journal.UNPROTECTED
         journal.record_about(account, event, message=message, data=data, now=now)
     extra = {"account": account.pk, "account_name": account.name, "why": message}

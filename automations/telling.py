@@ -12,6 +12,7 @@ from redis import Redis
 
 from accounts.gateway import redis_client
 from accounts.models import Account
+from accounts.times import written, zone_of
 from automations.models import Execution, JournalEntry, Notification
 from automations.models.compiled import insert
 from automations.notices import REPEATED, Effect, Notice, notice_of
@@ -147,7 +148,7 @@ def _join(entry: JournalEntry, account: Account, notice: Notice, last: Notificat
         pk=last.pk, state=_WAITING, attempts=0, count__gt=0, next_attempt_at__gt=entry.timestamp
     )
     count = last.count + 1
-    times = f"{count} times since {last.made_at:%H:%M}"
+    times = f"{count} times since {written(last.made_at, zone_of(account.owner_id))}"
     added = collecting.update(
         entry=entry,
         count=F("count") + 1,

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from accounts.models import Account
+from accounts.times import written, zone_of
 from automations.models import Execution, JournalEntry
 from automations.notices import Notice
 from exchange.formulas import Side
@@ -44,7 +45,7 @@ def text_of(entry: JournalEntry, account: Account, notice: Notice, *, back: bool
         _stood("Last seen" if "firstMargin" in data else "Before", data),
         _stood("After", data.get("after") or {}),
         *data.get("postMortem", ()),
-        f"{entry.timestamp:%Y-%m-%d %H:%M:%S} UTC, journal entry {entry.pk}.",
+        f"{written(entry.timestamp, zone_of(account.owner_id))}, journal entry {entry.pk}.",
     )
     return "\n".join(line for line in lines if line)
 

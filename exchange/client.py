@@ -13,6 +13,7 @@ from exchange.market import Quote, Source
 from exchange.money import Sats, UsdPerBtc
 from exchange.paging import Span
 from exchange.position import CROSS, Position, PositionId, PositionsSnapshot
+from exchange.ratelimit import NOT_URGENT
 from exchange.rest import RestClient
 from exchange.trade import CanceledTrade, ClosedTrade, NewTrade, OpenOrder
 
@@ -44,7 +45,9 @@ class Client:
     """What one account can see and do.
 
     Reads never return anything older than asked for: they raise the errors of `exchange.errors`
-    instead. Writes are sent once; each makes older positions in the live view unknown.
+    instead. What a decision needs is read as urgently as protective writes are sent, so that a long
+    hold of the exchange stops neither. Writes are sent once; each makes older positions in the live
+    view unknown.
 
     Args:
         live: None where there is no live view.
@@ -144,16 +147,18 @@ class Client:
             held = view.cross if view else None
             if held and self._is_fresh(held, max_age_s, not_before):
                 return replace(held, with_cross=True)
-        return self.cross(max_age_s)
+        return self.cross(max_age_s, urgency=NOT_URGENT)
 
-    def cross(self, max_age_s: float | None = None) -> PositionsSnapshot:
+    def cross(
+        self, max_age_s: float | None = None, *, urgency: SupportsFloat | None = None
+    ) -> PositionsSnapshot:
         """Read the cross position by REST, as a snapshot of one position or none.
 
         Raises:
             TransientError: also where the answer came too late to be that fresh.
         """
         at = self._now()
-        position = self.rest.cross.position().running()
+        position = self.rest.cross.position(urgency=urgency).running()
         held = (position,) if position else ()
         snapshot = PositionsSnapshot(positions=held, at=at, source=Source.REST, with_cross=True)
         if self._live:
@@ -163,13 +168,13 @@ class Client:
     def account(self) -> AccountState:
         return self._account()[0]
 
-    def balance(self) -> Balance:
-        """Read the free balance by REST."""
-        return self._account()[1]
+    def balance(self, *, urgency: SupportsFloat | None = None) -> Balance:
+        """Read the free balance by REST; `urgency`: a protective write needs it."""
+        return self._account(urgency)[1]
 
-    def _account(self) -> tuple[AccountState, Balance]:
+    def _account(self, urgency: SupportsFloat | None = None) -> tuple[AccountState, Balance]:
         at = self._now()
-        account = self.rest.account()
+        account = self.rest.account(urgency=urgency)
         balance = Balance(free=account.balance, at=at)
         if self._live:
             self._live.put_balance(self._account_id, balance)
@@ -233,7 +238,7 @@ class Client:
     def _fresh_price(self, view: View, max_age_s: float) -> Quote:
         if view.quote and self._is_fresh(view.quote, max_age_s):
             return view.quote
-        quote = self.rest.quote()
+        quote = self.rest.quote(urgency=NOT_URGENT)
         if self._live:
             self._live.put_price(self._network, quote)
         return self._in_time(quote, max_age_s)
@@ -245,7 +250,7 @@ class Client:
         if held and self._is_fresh(held, max_age_s, not_before):
             return held
         try:
-            snapshot = self.rest.positions()
+            snapshot = self.rest.positions(urgency=NOT_URGENT)
         except TransientError:
             # It may have failed for half a minute: somebody else may have had more luck meanwhile.
             held = self._own_view().positions

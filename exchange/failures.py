@@ -2,7 +2,10 @@
 
 import math
 import ssl
+import time
 from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Final
 
@@ -25,12 +28,12 @@ from exchange.errors import (
     UnknownOutcomeError,
 )
 from exchange.fields import Fields, parse
+from exchange.ratelimit import hold_s
 
 NETWORK_FAILURES: Final = (requests.RequestException, HTTPError, OSError)
 """All that `requests` and the libraries below it raise."""
 
 _NEVER_SENT: Final = (NewConnectionError, ConnectTimeoutError, ClosedPoolError)
-_LONGEST_HOLD_S: Final = 3600.0
 
 
 def unanswered(error: Exception, *, where: str, address: str, writes: bool) -> ExchangeError:
@@ -63,13 +66,21 @@ def _why_unreachable(cause: BaseException) -> str:
 
 
 def refused(
-    status: int, *, headers: Mapping[str, str], content: bytes, where: str, writes: bool
+    status: int,
+    *,
+    headers: Mapping[str, str],
+    content: bytes,
+    where: str,
+    writes: bool,
+    protective: bool = False,
+    now_s: float | None = None,
 ) -> ExchangeError:
-    """Return what to raise for an answer that is no success."""
+    """Return what to raise for an answer that is no success; `now_s` as of `retry_after_s`."""
     code, message = _error_body(content, where)
     said = f"({status}{f' {code}' if code else ''}): {message or _phrase(status)}"
     if status == HTTPStatus.TOO_MANY_REQUESTS or _without_engine(status, code):
-        return TransientError(f"LN Markets did nothing {said}", after_s=retry_after_s(headers))
+        after_s = hold_s(retry_after_s(headers, now_s=now_s), protective=protective)
+        return TransientError(f"LN Markets did nothing {said}", after_s=after_s)
     if status == HTTPStatus.UNAUTHORIZED:
         return KeyRefusedError(f"LN Markets refused the key {said}")
     if status == HTTPStatus.FORBIDDEN:
@@ -88,13 +99,32 @@ def _without_engine(status: int, code: str | None) -> bool:
     return status == HTTPStatus.SERVICE_UNAVAILABLE and code == "SERVICE_UNAVAILABLE"
 
 
-def retry_after_s(headers: Mapping[str, str]) -> float:
-    """Return the seconds that `Retry-After` asks for; 1 where it is absent or no number (4.3)."""
+def retry_after_s(headers: Mapping[str, str], *, now_s: float | None = None) -> float:
+    """Return the seconds that `Retry-After` asks for (RFC 9110, 10.2.3), finite and 1 at the least.
+
+    A date counts from the answer's own `Date`, so that a clock that is off changes nothing; without
+    one from `now_s`, seconds since the epoch, by default our own clock's. What says neither seconds nor
+    a date means 1.
+    """
+    asked = headers.get("Retry-After", "")
     try:
-        seconds = float(headers.get("Retry-After", ""))
+        seconds = float(asked)
     except ValueError:
-        return 1.0
-    return min(max(seconds, 1.0), _LONGEST_HOLD_S) if math.isfinite(seconds) else 1.0
+        until_s, sent_s = _date_s(asked), _date_s(headers.get("Date", ""))
+        if until_s is None:
+            return 1.0
+        sent_s = now_s if sent_s is None else sent_s
+        seconds = until_s - (time.time() if sent_s is None else sent_s)
+    return max(seconds, 1.0) if math.isfinite(seconds) else 1.0
+
+
+def _date_s(text: str) -> float | None:
+    """Return an HTTP date, in any of its three forms, as seconds since the epoch."""
+    try:
+        date = parsedate_to_datetime(text)
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _interrupted(sentence: str, *, writes: bool) -> ExchangeError:

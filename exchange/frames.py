@@ -5,11 +5,19 @@ from collections.abc import Mapping
 from typing import Final
 
 from exchange.auth import Credentials, sign_stream
-from exchange.errors import ExchangeError, KeyRefusedError, RejectedError, TransientError
+from exchange.errors import (
+    ExchangeError,
+    KeyRefusedError,
+    OperatorNeededError,
+    RejectedError,
+    TransientError,
+)
 from exchange.fields import Fields
 
 _TRY_AGAIN: Final = frozenset({-32603, -32429})
 """Errors that pass by themselves."""
+_LONGEST_WAIT_S: Final = 60.0
+"""A longer one may be a mistake, and no session stays away for that."""
 _UNAUTHORIZED: Final = -32401
 _FORBIDDEN: Final = -32403
 
@@ -54,7 +62,9 @@ def failure(error: Fields, method: str) -> ExchangeError:
 
 
 def _retry_after_s(error: Fields) -> float:
-    if error.values.get("data") is None:
+    """Return the patience asked for, `_LONGEST_WAIT_S` at most; 1 s where it cannot be read."""
+    try:
+        wait_ms = error.inner("data").number_or_none("retryAfterMs", least=0, most=10**15)
+    except OperatorNeededError:
         return 1.0
-    wait_ms = error.inner("data").number_or_none("retryAfterMs", least=0, most=3_600_000)
-    return 1.0 if wait_ms is None else float(wait_ms) / 1000
+    return 1.0 if wait_ms is None else min(float(wait_ms) / 1000, _LONGEST_WAIT_S)

@@ -26,6 +26,21 @@ RENEWED_S: Final = 0.05
 FORGOTTEN_S: Final = 1.0
 """Whoever did not for this long waits no more: its process may be dead."""
 
+LONGEST_HOLD_S: Final = 300.0
+"""Ordinary calls wait this long at most; then one asks again, and the answer decides."""
+DOUBTED_HOLD_S: Final = 60.0
+"""A longer hold may be a mistake, such as milliseconds sent as seconds, and a position may be lost
+meanwhile: protective calls do not wait for its end."""
+TRIAL_S: Final = 1.0
+"""During such a hold one protective call may go in this time."""
+
+
+def hold_s(after_s: float, *, protective: bool) -> float:
+    """Return how long calls of a kind wait where the exchange asked to wait for `after_s` seconds."""
+    if protective and after_s > DOUBTED_HOLD_S:
+        return TRIAL_S
+    return min(after_s, LONGEST_HOLD_S)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiter:
@@ -64,7 +79,17 @@ class Limiter(Protocol):
         """
 
     def hold(self, scope: Scope, owner: str, *, after_s: float) -> None:
-        """Let nobody call for `after_s` seconds: the exchange said so (`Retry-After`)."""
+        """Let nobody call for `after_s` seconds: the exchange said so (`Retry-After`).
+
+        Of a hold longer than `DOUBTED_HOLD_S` protective calls try the truth, one each `TRIAL_S`;
+        ordinary ones wait for its end, `LONGEST_HOLD_S` at most.
+        """
+
+    def release(self, scope: Scope, owner: str) -> bool:
+        """End a hold during which a protective call was let through and has succeeded.
+
+        Returns whether there was one. A refusal since that call keeps the hold.
+        """
 
 
 @dataclass(slots=True)
@@ -119,6 +144,9 @@ class TokenBucket:
         self._all = _Lane()
         self._ordinary = _Lane()
         self._held_until = 0.0
+        self._protective_held_until = 0.0
+        self._tried = False
+        """Whether a call went during a hold and no refusal has come since."""
         self._queue = _Queue()
 
     def wait_s(self, waiter: Waiter = ORDINARY, *, within_s: float = 0.0) -> float:
@@ -131,7 +159,8 @@ class TokenBucket:
             slack = self._rate.burst - 1
             free_at = max(lane.due_at - slack / per_s for lane, per_s in lanes)
             before = self._queue.before(waiter, now)
-            wait = max(free_at - now, self._held_until - now, 0.0) + before / self._rate.per_s
+            held_until = self._protective_held_until if waiter.protective else self._held_until
+            wait = max(free_at - now, held_until - now, 0.0) + before / self._rate.per_s
             stays = wait > 0 or not waiter.takes
             if stays and 0 < within_s >= wait:
                 self._queue.join(waiter, now)
@@ -140,11 +169,29 @@ class TokenBucket:
             if wait == 0 and waiter.takes:
                 for lane, per_s in lanes:
                     lane.due_at = max(lane.due_at, now) + 1 / per_s
+                if self._held_until > now:
+                    self._tried, self._protective_held_until = True, now + TRIAL_S
             return wait
 
     def hold(self, *, after_s: float) -> None:
         with self._lock:
-            self._held_until = max(self._held_until, self._clock() + after_s)
+            now, self._tried = self._clock(), False
+            until = now + hold_s(after_s, protective=False)
+            self._held_until = max(self._held_until, until)
+            until = now + hold_s(after_s, protective=True)
+            self._protective_held_until = max(self._protective_held_until, until)
+
+    def note_trial(self) -> None:
+        """Note a call that went during a hold which is kept elsewhere."""
+        with self._lock:
+            self._tried = True
+
+    def release(self) -> bool:
+        with self._lock:
+            released, self._tried = self._tried, False
+            if released:
+                self._held_until = self._protective_held_until = 0.0
+            return released
 
 
 class LocalLimiter:
@@ -165,6 +212,12 @@ class LocalLimiter:
 
     def hold(self, scope: Scope, owner: str, *, after_s: float) -> None:
         self._bucket(scope, owner).hold(after_s=after_s)
+
+    def note_trial(self, scope: Scope, owner: str) -> None:
+        self._bucket(scope, owner).note_trial()
+
+    def release(self, scope: Scope, owner: str) -> bool:
+        return self._bucket(scope, owner).release()
 
     def _bucket(self, scope: Scope, owner: str) -> TokenBucket:
         with self._lock:

@@ -115,17 +115,17 @@ class RestClient:
         """Take over the exchange's time for signatures, now."""
         self._transport.measure_clock()
 
-    def ticker(self) -> Ticker:
-        return self._transport.get(path("ticker"), wire.ticker, scope=Scope.PUBLIC)
+    def ticker(self, *, urgency: SupportsFloat | None = None) -> Ticker:
+        return self._transport.get(path("ticker"), wire.ticker, scope=Scope.PUBLIC, urgency=urgency)
 
-    def quote(self) -> Quote:
-        """Return the last price, with the index.
+    def quote(self, *, urgency: SupportsFloat | None = None) -> Quote:
+        """Return the last price, with the index; `urgency`, as below: a protective write needs it.
 
         Raises:
             TransientError: also where the exchange knows no price just now.
         """
         at = self._now()
-        ticker = self.ticker()
+        ticker = self.ticker(urgency=urgency)
         if ticker.last_price is None:
             raise TransientError("LN Markets gives no price at the moment")
         return Quote(
@@ -138,15 +138,16 @@ class RestClient:
 
     # Account
 
-    def account(self) -> AccountState:
-        return self._transport.get("/account", wire.account, scope=Scope.PRIVATE)
+    def account(self, *, urgency: SupportsFloat | None = None) -> AccountState:
+        return self._transport.get("/account", wire.account, scope=Scope.PRIVATE, urgency=urgency)
 
     # Isolated trades: reads
 
-    def positions(self) -> PositionsSnapshot:
+    def positions(self, *, urgency: SupportsFloat | None = None) -> PositionsSnapshot:
         """Return the running trades with the moment at which they were asked for."""
         at = self._now()
-        return PositionsSnapshot(positions=self.running_trades(), at=at, source=Source.REST)
+        positions = self.running_trades(urgency=urgency)
+        return PositionsSnapshot(positions=positions, at=at, source=Source.REST)
 
     def take_turn(self, urgency: SupportsFloat) -> bool:
         """Take this thread's next turn for a protective write under the limit; False: not free yet."""
@@ -166,9 +167,9 @@ class RestClient:
         """Let others have it, where there was nothing to send."""
         self._transport.leave_turn()
 
-    def running_trades(self) -> tuple[Position, ...]:
+    def running_trades(self, *, urgency: SupportsFloat | None = None) -> tuple[Position, ...]:
         return self._transport.get(
-            path("isolated/trades/running"), wire.running_trades, scope=Scope.PRIVATE
+            path("isolated/trades/running"), wire.running_trades, scope=Scope.PRIVATE, urgency=urgency
         )
 
     def open_trades(self) -> tuple[OpenOrder, ...]:

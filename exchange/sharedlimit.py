@@ -8,7 +8,7 @@ from typing import Final
 from redis import Redis
 
 from exchange.config import Rate
-from exchange.ratelimit import FORGOTTEN_S, ORDINARY, LocalLimiter, Scope, Waiter
+from exchange.ratelimit import FORGOTTEN_S, ORDINARY, TRIAL_S, LocalLimiter, Scope, Waiter, hold_s
 from exchange.reach import Reach
 
 _ALONE_SHARE: Final = 0.25
@@ -19,11 +19,13 @@ _SECOND_US: Final = 1_000_000
 _LOAD: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local stored = redis.call('HMGET', KEYS[1], 'all', 'ordinary', 'held')
+local stored = redis.call('HMGET', KEYS[1], 'all', 'ordinary', 'held', 'protective_held')
 local all, ordinary = tonumber(stored[1] or 0), tonumber(stored[2] or 0)
-local held = tonumber(stored[3] or 0)
+local held, protective_held = tonumber(stored[3] or 0), tonumber(stored[4] or 0)
 local function store(field, value) redis.call('HSET', KEYS[1], field, string.format('%.0f', value)) end
-local function keep() redis.call('PEXPIRE', KEYS[1], math.max(0, held - now) / 1000 + ARGV[1]) end
+local function keep()
+    redis.call('PEXPIRE', KEYS[1], math.ceil(math.max(0, held - now) / 1000 + ARGV[1]))
+end
 """
 """Redis's own clock is the one that all share. `all` and `ordinary` say when the next call is due."""
 
@@ -51,7 +53,7 @@ for _, each in ipairs(waiting) do
     if not urgency or each[1] < urgency or sooner then before = before + 1 end
 end
 
-local free = math.max(held, all - slack * every)
+local free = math.max(urgency and protective_held or held, all - slack * every)
 if not urgency then free = math.max(free, ordinary - slack * ordinary_every) end
 local wait = math.max(free - now, 0) + before * every
 local stays = wait > 0 or not takes
@@ -65,21 +67,37 @@ end
 if wait > 0 or not takes then return wait end
 store('all', math.max(all, now) + every)
 if not urgency then store('ordinary', math.max(ordinary, now) + ordinary_every) end
+if held > now then
+    store('protective_held', now + ARGV[10])
+    redis.call('HSET', KEYS[1], 'tried', 1)
+end
 keep()
-return 0
+return held > now and -1 or 0
 """
 )
-"""The second key has those who wait: by name the urgency, since when, and until when it counts."""
+"""The second key has those who wait: by name the urgency, since when, and until when it counts.
+
+Returns the wait, and -1 for a slot that was taken during a hold.
+"""
 
 _HOLD: Final = (
     _LOAD
     + """
 held = math.max(held, now + ARGV[2])
 store('held', held)
+store('protective_held', math.max(protective_held, now + ARGV[3]))
+redis.call('HDEL', KEYS[1], 'tried')
 keep()
 return 0
 """
 )
+
+_RELEASE: Final = """
+if redis.call('HEXISTS', KEYS[1], 'tried') == 1 then
+    redis.call('HDEL', KEYS[1], 'tried', 'held', 'protective_held')
+end
+return 0
+"""
 
 
 class SharedLimiter:
@@ -100,6 +118,7 @@ class SharedLimiter:
         self._rates = rates
         self._take = redis.register_script(_TAKE)
         self._hold = redis.register_script(_HOLD)
+        self._release = redis.register_script(_RELEASE)
         self._reach = Reach("rate limits", clock=clock)
         alone = {
             scope: replace(rate, per_s=rate.per_s * _ALONE_SHARE, burst=1)
@@ -121,18 +140,28 @@ class SharedLimiter:
             round(within_s * _SECOND_US),
             round(FORGOTTEN_S * _SECOND_US),
             int(waiter.takes),
+            round(TRIAL_S * _SECOND_US),
         ]
         keys = [_key(scope, owner), f"{_key(scope, owner)}:waiting"]
         wait_us = self._reach.call(lambda: self._take(keys=keys, args=args))
         if isinstance(wait_us, int):
-            return wait_us / _SECOND_US
+            if wait_us < 0:
+                self._alone.note_trial(scope, owner)
+            return max(wait_us, 0) / _SECOND_US
         return self._alone.wait_s(scope, owner, waiter, within_s=within_s)
 
     def hold(self, scope: Scope, owner: str, *, after_s: float) -> None:
-        args = [_KEPT_MS, round(after_s * _SECOND_US)]
+        holds_s = (hold_s(after_s, protective=protective) for protective in (False, True))
+        args = [_KEPT_MS, *(round(each * _SECOND_US) for each in holds_s)]
         self._reach.call(lambda: self._hold(keys=[_key(scope, owner)], args=args))
         # Remembered here too: Redis may be away, or go away before the time is over.
         self._alone.hold(scope, owner, after_s=after_s)
+
+    def release(self, scope: Scope, owner: str) -> bool:
+        released = self._alone.release(scope, owner)
+        if released:  # else this process made no trial, and Redis need not be asked
+            self._reach.call(lambda: self._release(keys=[_key(scope, owner)]))
+        return released
 
 
 def _key(scope: Scope, owner: str) -> str:

@@ -62,6 +62,10 @@ class Call:
         return self.method != "GET"
 
     @property
+    def protective(self) -> bool:
+        return self.urgency is not None
+
+    @property
     def where(self) -> str:
         return f"{self.method} {self.path}"
 
@@ -248,6 +252,8 @@ class Transport:
             answer = self._exchange(call)
         if not 200 <= answer.status < 300:
             raise self._refusal(call, answer)
+        if call.protective:
+            self._limiter.release(call.scope, self._owners[call.scope])
         try:
             return reader(parse(answer.content, call.where), call.where)
         except OperatorNeededError as error:
@@ -304,8 +310,9 @@ class Transport:
         )
 
     def _refusal(self, call: Call, answer: _Answer) -> ExchangeError:
+        now_s = self._server_clock.now_ms() / 1000
         if answer.status == 429:
-            after_s = retry_after_s(answer.headers)
+            after_s = retry_after_s(answer.headers, now_s=now_s)
             self._limiter.hold(call.scope, self._owners[call.scope], after_s=after_s)
         return refused(
             answer.status,
@@ -313,11 +320,13 @@ class Transport:
             content=answer.content,
             where=call.where,
             writes=call.writes,
+            protective=call.protective,
+            now_s=now_s,
         )
 
     def _wait_for_turn(self, call: Call) -> None:
         waiter = _waiter(call)
-        if waiter.protective and self._turn.until_s > self._clock():
+        if call.scope is Scope.PRIVATE and waiter.protective and self._turn.until_s > self._clock():
             self._turn.until_s = float("-inf")
             return
         self._wait(call.scope, lambda: waiter, what=call.where)

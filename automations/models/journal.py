@@ -9,6 +9,7 @@ from typing import Any, Final
 from django.db import models
 
 from accounts.models import Account
+from accounts.times import written
 from automations.models.automation import Automation
 from automations.models.execution import Execution
 
@@ -97,7 +98,7 @@ class JournalEntry(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.timestamp:%Y-%m-%d %H:%M:%S} {self.event}: {self.message}"
+        return f"{written(self.timestamp, milliseconds=True)} {self.event}: {self.message}"
 
     def as_json(self) -> dict[str, Any]:
         """Return the entry in the shape that other programs read: its event, and numbers as such."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import sys
+import time
 
 from exchange.simulator import codec
 from exchange.simulator.options import settings_from
@@ -19,7 +20,12 @@ def main() -> int:
     What breaks later is a mistake of ours: it ends the program with its traceback.
     """
     settings = settings_from(sys.argv[1:])
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.Formatter.converter = time.gmtime
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s.%(msecs)03dZ %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S",
+    )
     try:
         asyncio.run(_serve(settings))
     except (BrokenFile, PortTaken, Unreachable) as error:

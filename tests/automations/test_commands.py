@@ -176,7 +176,7 @@ def test_executions_are_listed_the_newest_last(three: list[Execution]) -> None:
     lines = listed()
 
     assert [line.split()[-1] for line in lines] == ["first", "second", "third"]
-    when = f"{three[0].decided_at:%Y-%m-%d %H:%M:%S}"
+    when = f"{three[0].decided_at:%Y-%m-%d %H:%M:%S} UTC"
     assert lines[0] == f"{when}  account 0  add margin 1,000 sats  confirmed  first"
     assert lines[1] == lines[0].replace("add margin 1,000 sats", "close position").replace(
         "first", "second"

@@ -12,7 +12,7 @@ from accounts.gateway import redis_client
 from accounts.models import Account
 from automations.models import Execution, GuardStep, MarginGuard
 from exchange.client import Client
-from exchange.config import PRIVATE_RATE
+from exchange.config import PRIVATE_RATE, PUBLIC_RATE
 from exchange.position import Position
 from exchange.ratelimit import Scope
 from exchange.sharedlimit import SharedLimiter
@@ -140,3 +140,21 @@ def test_of_two_rescues_that_wait_for_the_exchange_s_limit_the_nearer_to_liquida
 
     added = [write for write in venue.writes() if write.path == ADD_MARGIN and write.applied]
     assert [write.trade for write in added] == [near.id, far.id]
+
+
+def test_a_ban_of_an_hour_stops_no_rescue_and_none_of_the_reads_it_needs(
+    venue: Simulator, client: Client, account: Account
+) -> None:
+    position, (guard,) = open_long(client), guards(account, 1)
+    Account.objects.update(reserve_sats=1)
+    move(venue, 95_000)
+    limiter = SharedLimiter(redis_client(), {Scope.PRIVATE: PRIVATE_RATE, Scope.PUBLIC: PUBLIC_RATE})
+    owner = hashlib.sha256(account.credentials().key.encode()).hexdigest()[:16]
+    for scope, whose in ((Scope.PRIVATE, owner), (Scope.PUBLIC, venue.rest.removesuffix("/v3"))):
+        limiter.hold(scope, whose, after_s=3_600)
+
+    assert look(guard, position) == "confirmed"
+
+    assert effects(venue) == 1
+    for scope, whose in ((Scope.PRIVATE, owner), (Scope.PUBLIC, venue.rest.removesuffix("/v3"))):
+        assert limiter.wait_s(scope, whose) <= 1, "the exchange answers: the ban is over"

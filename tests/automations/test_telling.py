@@ -192,7 +192,8 @@ def test_13_repetitions_are_joined_into_one_message_with_a_count_and_never_the_f
     assert (first.count, collects.count) == (0, 4)
     assert first.next_attempt_at == first.made_at
     assert collects.next_attempt_at >= timezone.now() + timedelta(minutes=9)
-    assert collects.subject.endswith(f": add margin (4 times since {collects.made_at:%H:%M})")
+    since = f"{collects.made_at:%Y-%m-%d %H:%M:%S} UTC"
+    assert collects.subject.endswith(f": add margin (4 times since {since})")
     assert collects.entry == JournalEntry.objects.filter(event="margin_guard_rejected").latest("id")
     assert delivering.deliver_due() == 1
     Notification.objects.update(next_attempt_at=timezone.now())

@@ -104,7 +104,7 @@ def _door(script: Script) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
                 return
             content = answer.content.encode()
-            self.send_response(answer.status)
+            self.send_response_only(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(content) + answer.missing))

@@ -182,6 +182,22 @@ def test_the_exchange_may_say_how_long_to_wait() -> None:
     assert caught.value.after_s == 2.5
 
 
+@pytest.mark.parametrize(
+    ("told", "after_s"),
+    [
+        pytest.param(3_600_000, 60, id="an hour"),
+        pytest.param(10**20, 1, id="for ever"),
+        pytest.param(-5, 1, id="negative"),
+        pytest.param("soon", 1, id="a word"),
+        pytest.param([], 1, id="a list"),
+    ],
+)
+def test_no_session_stays_away_for_long_whatever_it_is_told(told: object, after_s: float) -> None:
+    with pytest.raises(TransientError) as caught:
+        signing_in().refuse(-32429, retryAfterMs=told)
+    assert caught.value.after_s == after_s
+
+
 def test_a_refusal_without_details_means_a_second() -> None:
     talk = signing_in()
     error = {"code": -32603, "message": "no"}

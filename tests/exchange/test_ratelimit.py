@@ -2,9 +2,12 @@ import pytest
 
 from exchange.config import Rate
 from exchange.ratelimit import (
+    DOUBTED_HOLD_S,
     FORGOTTEN_S,
+    LONGEST_HOLD_S,
     NOT_URGENT,
     ORDINARY,
+    TRIAL_S,
     LocalLimiter,
     Scope,
     TokenBucket,
@@ -83,6 +86,43 @@ def test_nobody_passes_while_the_exchange_asks_for_patience(clock: Clock) -> Non
     assert bucket.wait_s(CALM) == pytest.approx(7)
     clock.now += 7
     assert bucket.wait_s(CALM) == 0
+
+
+@pytest.mark.parametrize("after_s", [60.5, 1_000, 3_600, 1e12])
+def test_a_hold_of_over_a_minute_lets_a_protective_call_through_once_a_second(
+    clock: Clock, after_s: float
+) -> None:
+    bucket = TokenBucket(Rate(per_s=5), clock=clock)
+    bucket.hold(after_s=after_s)
+    assert taken_within(bucket, clock, 60, protective=True) == 59
+    assert bucket.wait_s() == pytest.approx(min(after_s, LONGEST_HOLD_S) - 60)
+    assert bucket.wait_s(CALM) == 0
+    assert bucket.wait_s(CALM) == pytest.approx(TRIAL_S)
+
+
+def test_a_refused_trial_keeps_the_hold_and_one_that_succeeds_ends_it(clock: Clock) -> None:
+    bucket = TokenBucket(Rate(per_s=5), clock=clock)
+    bucket.hold(after_s=3_600)
+    clock.now += TRIAL_S
+    assert bucket.wait_s(CALM) == 0
+    bucket.hold(after_s=5)
+    assert not bucket.release(), "the answer to an earlier call says nothing"
+    assert bucket.wait_s(CALM) == pytest.approx(5), "so long is not in doubt"
+    assert bucket.wait_s() > 200
+
+    clock.now += 5
+    assert bucket.wait_s(CALM) == 0
+    assert bucket.release()
+    clock.now += 0.2
+    assert bucket.wait_s() == 0
+
+
+def test_a_success_from_before_the_hold_does_not_end_it(clock: Clock) -> None:
+    bucket = TokenBucket(Rate(per_s=5), clock=clock)
+    assert bucket.wait_s(CALM) == 0
+    bucket.hold(after_s=DOUBTED_HOLD_S)
+    assert not bucket.release()
+    assert bucket.wait_s(CALM) == pytest.approx(DOUBTED_HOLD_S)
 
 
 def test_owners_and_scopes_are_counted_apart(clock: Clock) -> None:

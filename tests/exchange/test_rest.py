@@ -2,10 +2,12 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from email.utils import format_datetime
 from fractions import Fraction
+from typing import Final
 from urllib.parse import urlsplit
 
 import pytest
@@ -26,7 +28,7 @@ from exchange.market import Source
 from exchange.money import Sats, Usd, UsdPerBtc
 from exchange.paging import Span
 from exchange.position import PositionId
-from exchange.ratelimit import FORGOTTEN_S, NOT_URGENT, RENEWED_S, Scope
+from exchange.ratelimit import FORGOTTEN_S, LONGEST_HOLD_S, NOT_URGENT, RENEWED_S, Scope
 from exchange.rest import RestClient
 from exchange.trade import NewTrade
 from tests.exchange import documents
@@ -177,14 +179,86 @@ def test_retry_after_is_passed_on(script: Script, client: RestClient) -> None:
     assert caught.value.after_s == 7
 
 
-@pytest.mark.parametrize("told", ["Wed, 21 Oct 2026 07:28:00 GMT", "nan", "-5", "", "inf"])
-def test_a_retry_after_that_is_no_number_means_a_second(
+@pytest.mark.parametrize("told", ["Wed, 21 Oct 2015 07:28:00 GMT", "nan", "-5", "", "inf", "soon"])
+def test_a_retry_after_that_makes_no_sense_means_a_second(
     script: Script, client: RestClient, told: str
 ) -> None:
     script.then(Answer(status=429, headers={"Retry-After": told}))
     with pytest.raises(TransientError) as caught:
         client.account()
     assert caught.value.after_s == 1
+
+
+SENT: Final = datetime(2031, 3, 1, 12, 0, 0, tzinfo=UTC)
+"""By the exchange's clock, far from ours."""
+
+
+@pytest.mark.parametrize(
+    ("told", "after_s"),
+    [
+        pytest.param("Sat, 01 Mar 2031 12:00:42 GMT", 42, id="as dates are written today"),
+        pytest.param("Saturday, 01-Mar-31 12:00:42 GMT", 42, id="as RFC 850 wrote them"),
+        pytest.param("Sat Mar  1 12:00:42 2031", 42, id="as asctime writes them"),
+        pytest.param("Sat, 01 Mar 2031 11:00:00 GMT", 1, id="past"),
+        pytest.param("Fri, 31 Dec 9999 23:59:59 GMT", LONGEST_HOLD_S, id="far ahead"),
+        pytest.param("Sat, 01 Mar 99999999999999999999 12:00:00 GMT", 1, id="no such year"),
+        pytest.param("Sat, 01 Mar 2031", 1, id="half a date"),
+        pytest.param("3600", LONGEST_HOLD_S, id="an hour"),
+        pytest.param("1e300", LONGEST_HOLD_S, id="for ever"),
+        pytest.param("7, 7", 1, id="twice"),
+        pytest.param("120 s", 1, id="with a unit"),
+    ],
+)
+def test_a_date_in_retry_after_counts_from_the_exchange_s_own_clock(
+    script: Script, client: RestClient, told: str, after_s: float
+) -> None:
+    script.then(
+        Answer(status=429, headers={"Retry-After": told, "Date": format_datetime(SENT, usegmt=True)})
+    )
+    with pytest.raises(TransientError) as caught:
+        client.account()
+    assert caught.value.after_s == after_s
+
+
+@pytest.mark.parametrize("date", [{}, {"Date": "yesterday"}], ids=["none", "unreadable"])
+def test_without_its_date_the_clock_measured_at_the_exchange_counts(
+    script: Script, date: dict[str, str]
+) -> None:
+    script.clock_ahead_s = 3_600
+    client = client_of(script.endpoints)
+    client.measure_clock()
+    until = datetime.now(UTC) + timedelta(seconds=3_640)
+    script.then(
+        Answer(status=429, headers={"Retry-After": format_datetime(until, usegmt=True), **date})
+    )
+    with pytest.raises(TransientError) as caught:
+        client.account()
+    assert caught.value.after_s == pytest.approx(39, abs=2)
+
+
+@pytest.mark.parametrize("told", ["1000", "3600", "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_a_long_hold_lets_protective_writes_try_each_second_and_the_answer_decides(
+    script: Script, told: str
+) -> None:
+    waits: list[float] = []
+    client = RestClient(
+        script.endpoints, CREDENTIALS, clock=lambda: 1000.0 + sum(waits), sleep=waits.append
+    )
+    client.measure_clock()
+    refused = Answer(status=429, headers={"Retry-After": told})
+    script.then(refused, refused, answer(documents.running_trade()), answer(documents.account()))
+    with pytest.raises(TransientError):
+        client.account()
+    for _ in range(2):
+        with pytest.raises(TransientError, match="the rate limit is used up"):
+            client.account()
+        before_s = sum(waits)
+        with suppress(TransientError):
+            client.add_margin(TRADE, Sats(1000))
+        assert sum(waits) - before_s == pytest.approx(1, abs=0.1)
+
+    assert client.account().balance == 500_000, "the write went through: nobody is held any more"
+    assert [each.method for each in script.requests] == ["GET", "POST", "POST", "GET"]
 
 
 def test_the_exchange_s_reason_is_in_the_sentence(script: Script, client: RestClient) -> None:

@@ -13,13 +13,14 @@ from exchange.config import Rate, Timeouts
 from exchange.errors import RejectedError
 from exchange.money import Sats
 from exchange.position import PositionId
-from exchange.ratelimit import FORGOTTEN_S, NOT_URGENT, ORDINARY, Scope, Waiter
+from exchange.ratelimit import FORGOTTEN_S, LONGEST_HOLD_S, NOT_URGENT, ORDINARY, TRIAL_S, Scope, Waiter
 from exchange.reach import connect
 from exchange.rest import RestClient
 from exchange.sharedlimit import SharedLimiter
 from tests.automations.asking import heard
 from tests.exchange.scripted import Answer, scripted_exchange
 from tests.exchange.test_rest import CREDENTIALS
+from tests.waiting import wait_until
 
 PER_S = 50.0
 CALM = Waiter(urgency=NOT_URGENT, name="calm")
@@ -80,6 +81,46 @@ def test_all_processes_obey_the_patience_one_was_asked_for(redis: Redis, redis_u
         assert wait_s == pytest.approx(7, abs=0.5)
         assert told.wait_s(Scope.PRIVATE, "other") == 0
         assert told.wait_s(Scope.PUBLIC, "key") == 0
+
+
+@pytest.mark.parametrize("after_s", [60.5, 3_600, 1e12])
+def test_a_hold_of_over_a_minute_is_tried_once_a_second_by_all_processes_together(
+    redis: Redis, redis_url: str, after_s: float
+) -> None:
+    with connect(redis_url) as other:
+        held, trying = limiter(redis), limiter(other)
+        held.hold(Scope.PRIVATE, "key", after_s=after_s)
+        assert held.wait_s(Scope.PRIVATE, "key") == pytest.approx(min(after_s, LONGEST_HOLD_S), abs=0.5)
+        with ThreadPoolExecutor(2) as threads:
+            both = threads.map(lambda each: taken_within(each, 2.5, protective=True), (held, trying))
+            assert sum(both) == 2
+        assert 0 < trying.wait_s(Scope.PRIVATE, "key", CALM) <= TRIAL_S
+
+
+def test_a_trial_that_succeeds_ends_the_hold_for_all_processes_and_a_refusal_keeps_it(
+    redis: Redis, redis_url: str
+) -> None:
+    with connect(redis_url) as other:
+        held, trying = limiter(redis), limiter(other)
+        held.hold(Scope.PRIVATE, "key", after_s=3_600)
+        assert not trying.release(Scope.PRIVATE, "key"), "it has not tried"
+        wait_until(lambda: trying.wait_s(Scope.PRIVATE, "key", CALM) == 0, what="a trial", within_s=3)
+        held.hold(Scope.PRIVATE, "key", after_s=1)
+        trying.release(Scope.PRIVATE, "key")
+        assert held.wait_s(Scope.PRIVATE, "key") > 200, "refused meanwhile, elsewhere"
+
+        wait_until(lambda: trying.wait_s(Scope.PRIVATE, "key", CALM) == 0, what="another", within_s=3)
+        assert trying.release(Scope.PRIVATE, "key")
+        assert held.wait_s(Scope.PRIVATE, "key") <= 1 / PER_S
+
+
+def test_without_redis_a_long_hold_is_tried_likewise() -> None:
+    held = limiter(connect("redis://127.0.0.1:1/0"))
+    held.hold(Scope.PRIVATE, "key", after_s=3_600)
+    assert taken_within(held, 1.5, protective=True) == 1
+    assert held.wait_s(Scope.PRIVATE, "key") > 200
+    assert held.release(Scope.PRIVATE, "key")
+    assert held.wait_s(Scope.PRIVATE, "key") <= 4 / PER_S
 
 
 def test_nothing_is_kept_for_ever(redis: Redis) -> None:

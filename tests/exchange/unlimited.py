@@ -25,3 +25,6 @@ class Unlimited:
     def hold(self, scope: Scope, owner: str, *, after_s: float) -> None:
         assert owner
         self.held.append((scope, after_s))
+
+    def release(self, scope: Scope, owner: str) -> bool:  # noqa: ARG002
+        return False

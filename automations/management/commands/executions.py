@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from accounts.times import written
 from automations.models import Execution
 
 
@@ -24,7 +25,7 @@ class Command(BaseCommand):
 def _as_text(execution: Execution) -> str:
     amount = f" {execution.amount_sats:,} sats" if execution.amount_sats else ""
     what = f"{execution.get_does_display()}{amount}"
-    when = f"{execution.decided_at:%Y-%m-%d %H:%M:%S}"
+    when = written(execution.decided_at)
     return f"{when}  {execution.account.name}  {what}  {execution.state}  {execution.why}"
 
 

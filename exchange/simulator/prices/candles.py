@@ -1,9 +1,9 @@
-"""Recorded one-minute candles as a price path (columns open_time, open, high, low, close)."""
+"""Recorded one-minute candles as a price path."""
 
-import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from datetime import timedelta
+from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -11,13 +11,13 @@ from typing import Final
 
 from exchange.money import MAX_PRICE, MIN_PRICE, UsdPerBtc, nearest_tick
 from exchange.simulator import codec
+from exchange.simulator.prices import exports
+from exchange.simulator.prices.exports import BrokenFile
+
+__all__ = ["CANDLE_S", "BrokenFile", "Candle", "fall_over_s", "read", "ticks"]
 
 CANDLE_S: Final = 60
-_COLUMNS: Final = ("open_time", "open", "high", "low", "close")
-
-
-class BrokenFile(Exception):  # noqa: N818 - the file is at fault, and the message says where
-    """One sentence naming the file, the line and the fault."""
+CANDLE_MS: Final = CANDLE_S * 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,50 +37,48 @@ class Candle:
 
 
 def read(path: Path) -> list[Candle]:
-    """Return all candles of a file; `BrokenFile` at the first thing wrong with any of them."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return _candles(path, csv.reader(file))
-    except OSError as error:
-        raise BrokenFile(f"{path}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise BrokenFile(f"{path}: not a text file") from None
-    except csv.Error as error:
-        raise BrokenFile(f"{path}: {error}") from None
+    """Return all candles of a file, the oldest first, whichever way round they are in the file.
 
-
-def _candles(path: Path, rows: Iterable[list[str]]) -> list[Candle]:
-    numbered = enumerate(rows, start=1)
-    _, header = next(numbered, (1, []))
-    missing = [column for column in _COLUMNS if column not in header]
-    if missing:
-        raise BrokenFile(f"{path}, line 1: column {missing[0]} is missing")
+    Raises:
+        BrokenFile: the file cannot be read, a candle makes no sense, or two that follow each other are
+            not one minute apart.
+    """
     candles: list[Candle] = []
-    for line, row in numbered:
-        if not row:
-            continue
+    lines: list[int] = []
+    for row in exports.rows(path):
         try:
-            candles.append(_candle(header, row, after=candles[-1] if candles else None))
+            candles.append(_candle(row))
         except ValueError as error:
-            raise BrokenFile(f"{path}, line {line}: {error}") from None
+            raise BrokenFile(f"{path}, line {row.line}: {error}") from None
+        lines.append(row.line)
     if not candles:
         raise BrokenFile(f"{path}, line 2: there is no candle")
-    return candles
+    _check_minutes(path, candles, lines)
+    return candles if candles[0].open_ms <= candles[-1].open_ms else candles[::-1]
 
 
-def _candle(header: list[str], row: list[str], *, after: Candle | None) -> Candle:
-    if len(row) != len(header):
-        raise ValueError(f"{len(row)} values where the header has {len(header)}")
-    values = dict(zip(header, row, strict=True))
+def _check_minutes(path: Path, candles: Sequence[Candle], lines: Sequence[int]) -> None:
+    """Check that each candle is one minute after the one before it in the file, or each one before."""
+    steps = [after.open_ms - before.open_ms for before, after in pairwise(candles)]
+    wanted_ms = -CANDLE_MS if steps and steps[0] < 0 else CANDLE_MS
+    for number, step in enumerate(steps, start=1):
+        if step != wanted_ms:
+            way = "before" if step < 0 else "after"
+            raise BrokenFile(
+                f"{path}, line {lines[number]}: open_time {codec.iso(candles[number].open_ms)} is"
+                f" {timedelta(milliseconds=abs(step))} {way} line {lines[number - 1]}, where candles of"
+                f" one minute are needed, in order and without a gap"
+            )
+
+
+def _candle(row: exports.Row) -> Candle:
     candle = Candle(
-        open_ms=_time(values["open_time"]),
-        open=_price("open", values["open"]),
-        high=_price("high", values["high"]),
-        low=_price("low", values["low"]),
-        close=_price("close", values["close"]),
+        open_ms=row.cells[exports.TIME].time_ms(),
+        open=_price(row.cells["open"]),
+        high=_price(row.cells["high"]),
+        low=_price(row.cells["low"]),
+        close=_price(row.cells["close"]),
     )
-    if after is not None and candle.open_ms <= after.open_ms:
-        raise ValueError("open_time is not later than in the line before")
     if candle.high < candle.low:
         raise ValueError("high is below low")
     if (
@@ -93,26 +91,12 @@ def _candle(header: list[str], row: list[str], *, after: Candle | None) -> Candl
     return candle
 
 
-def _time(text: str) -> int:
-    if text.isascii() and text.isdigit():
-        return int(text)
-    try:
-        return codec.milliseconds(text)
-    except ValueError:
-        raise ValueError(f"open_time {text!r} is neither an ISO 8601 time nor milliseconds") from None
-
-
-def _price(column: str, text: str) -> Decimal:
-    try:
-        price = Decimal(text)
-    except InvalidOperation:
-        raise ValueError(f"{column} {text!r} is not a number") from None
-    if not price.is_finite():
-        raise ValueError(f"{column} {text!r} is not a number")
+def _price(cell: exports.Cell) -> Decimal:
+    price = cell.number()
     if price <= 0:
-        raise ValueError(f"{column} {text} is not above zero")
+        raise ValueError(f"{cell.name} {cell.text[:60]} is not above zero")
     if not MIN_PRICE <= price <= MAX_PRICE:
-        raise ValueError(f"{column} {text} is not between {MIN_PRICE} and {MAX_PRICE}")
+        raise ValueError(f"{cell.name} {cell.text[:60]} is not between {MIN_PRICE} and {MAX_PRICE}")
     return price
 
 

@@ -70,7 +70,7 @@ def test_further_columns_and_any_order_of_columns_are_fine(tmp_path: Path) -> No
         pytest.param([HEADER, "0,100,1e12,90,100"], "line 2: high 1e12", id="beyond all prices"),
         pytest.param([HEADER, RISING, RISING], "line 3: open_time", id="time stands still"),
         pytest.param([HEADER, "noon,100,130,90,120"], "line 2: open_time 'noon'", id="no time"),
-        pytest.param(["time,open,high,low,close", RISING], "line 1: column open_time", id="column"),
+        pytest.param(["moment,open,high,low,close", RISING], "line 1: column open_time", id="column"),
         pytest.param([HEADER], "line 2: there is no candle", id="no candle"),
     ],
 )
