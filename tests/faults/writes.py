@@ -13,11 +13,12 @@ from accounts.gateway import client_for
 from accounts.models import Account
 from automations import services
 from automations.models import AutoEntry, Execution, GuardStep, MarginGuard, TakeProfitStopLoss
+from automations.reading import read
 from exchange.client import Client
 from exchange.cross import NewCrossOrder
 from exchange.formulas import Side
 from exchange.money import Sats, Usd
-from exchange.position import CROSS, Position, PositionId
+from exchange.position import CROSS, Position, PositionId, Regime
 from exchange.simulator.running import Simulator
 from exchange.trade import NewTrade
 from tests.automations.acting import (
@@ -60,6 +61,12 @@ class Scene:
             write.applied and write.path == path and write.account == self.key
             for write in self.venue.writes()
         )
+
+    def sees(self) -> None:
+        """Have in the live view what is decided on, so that a look asks for nothing first."""
+        for regime in Regime:
+            read(self.client, regime)
+        self.client.balance()
 
     def opened(self) -> Position:
         """Open a long or a short of 500 to 3,000 USD at 8x to 20x."""
