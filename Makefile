@@ -65,6 +65,15 @@ test-surroundings: $(VENV)/development ## does `make run` come up, and `make tes
 stateful: $(VENV)/development ## tell the platform EXAMPLES random stories (100), each step checked; SEED repeats them
 	@STATEFUL_EXAMPLES='$(or $(EXAMPLES),100)' STATEFUL_SEED='$(SEED)' $(BIN)/python -m pytest tests/stateful $(ARGS)
 
+.PHONY: test-faults
+test-faults: $(VENV)/development ## every fault that the platform survives, injected: 1,000 lost answers of each write, RUNS
+	@FAULTS_RUNS='$(or $(RUNS),1000)' FAULTS_SEED='$(or $(SEED),1)' $(BIN)/python -m tests.faults $(ARGS)
+
+.PHONY: soak
+soak: $(VENV)/runtime ## a whole stack for MINUTES (30) while something breaks every few seconds; SEED, PRICES=file.csv, ARGS=--help
+	@$(BIN)/python -m benchmarks.soak --minutes '$(or $(MINUTES),30)' --seed '$(or $(SEED),1)' \
+	  $${PRICES:+--prices "$$PRICES"} $(ARGS)
+
 .PHONY: check
 check: $(VENV)/development ## format, lint, types, layers, migrations, tests and coverage: what CI runs
 	@$(BIN)/python -m tests.check

@@ -20,7 +20,7 @@ from automations.rules.actions import (
 )
 from exchange.client import Client
 from exchange.cross import CrossOrderId, CrossOrderState, NewCrossOrder
-from exchange.errors import RejectedError
+from exchange.errors import KeyRefusedError, OperatorNeededError, RejectedError, TransientError
 from exchange.money import Usd
 from exchange.position import CROSS, Position, PositionId, Regime
 from exchange.trade import ClosedTrade, NewTrade, OpenOrder
@@ -136,13 +136,27 @@ def _reduce_cross(
     Returns:
         how many contracts were closed.
     """
-    fresh = client.rest.cross.position(urgency=urgency).running()
+    fresh = _read_cross(client, urgency)
     if fresh is None or fresh.side is not position.side:
         raise RejectedError("The cross position is not what it was: it is flat or turned by now.")
     capped = Usd(min(quantity, fresh.quantity))
     order = NewCrossOrder(side=fresh.side.opposite, quantity=capped, client_id=label)
     client.rest.cross.order(order, protective=True, urgency=urgency)
     return capped
+
+
+def _read_cross(client: Client, urgency: Fraction | None) -> Position | None:
+    """Read the cross position right before an order.
+
+    Raises:
+        TransientError, KeyRefusedError: it cannot be read, whatever was answered, so nothing was sent.
+    """
+    try:
+        return client.rest.cross.position(urgency=urgency).running()
+    except KeyRefusedError:
+        raise
+    except (RejectedError, OperatorNeededError) as error:
+        raise TransientError(f"Nothing was ordered: {error}") from error
 
 
 def _still_running(answer: Position | OpenOrder) -> Done:

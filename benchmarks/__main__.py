@@ -17,6 +17,7 @@ SHORT: Final = (
     ("flash_crash",),
     ("sweep",),
     ("start_up",),
+    ("bad_account", "--accounts", "100"),
 )
 """All of them, so short that together they take less than ten minutes."""
 

@@ -62,9 +62,12 @@ class ControlDoor(RequestHandler):
 
 
 class LedgerDoor(ControlDoor):
+    """Tells all that came; with `?since=` the writes received after that microsecond only."""
+
     def get(self) -> None:
         ledger = self.paper.ledger
-        writes = [asdict(write) for write in ledger.writes]
+        since = int(self.get_query_argument("since", "0"))
+        writes = [asdict(write) for write in ledger.writes if write.received_at_us > since]
         self.send({"writes": writes, "ticks": [asdict(tick) for tick in ledger.ticks]})
 
 

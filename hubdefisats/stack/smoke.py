@@ -27,7 +27,7 @@ from hubdefisats.stack.readiness import wait_until_ready
 from hubdefisats.stack.stopping import StopRequest
 from hubdefisats.stack.terminal import Terminal
 
-_OF_OTHERS: Final = (
+OF_OTHERS: Final = (
     "DATABASE_URL",
     "REDIS_URL",
     "SECRET_KEY",
@@ -56,7 +56,7 @@ def smoke(options: Options, stop: StopRequest) -> None:
         SmokeError: a guarded position was liquidated, or an effect was applied twice.
     """
     started_at = time.monotonic()
-    for name in _OF_OTHERS:
+    for name in OF_OTHERS:
         os.environ.pop(name, None)
     with folders.temporary("hubdefisats-smoke-") as folder:
         os.environ["HUBDEFISATS_DATA"] = str(folder)

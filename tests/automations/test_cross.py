@@ -10,6 +10,7 @@ from automations.reading import read
 from automations.rules.actions import ReducePosition
 from exchange.client import Client
 from exchange.cross import NewCrossOrder
+from exchange.errors import TransientError
 from exchange.formulas import Side
 from exchange.money import Usd
 from exchange.paging import LATEST
@@ -108,6 +109,21 @@ def test_reduces_by_an_opposite_order_without_the_owners_tick(
     execution = Execution.objects.get()
     order = client.rest.cross.filled_orders(LATEST)[0]
     assert (order.side, order.quantity, order.client_id) == (Side.SELL, 400, execution.client_id)
+
+
+def test_a_size_that_cannot_be_read_before_the_order_refuses_nothing(
+    venue: Simulator, client: Client, long: Position, reducer: MarginGuard
+) -> None:
+    move(venue, 80_000)
+    read(client, Regime.CROSS)  # so that deciding reads nothing
+    venue.fault("status", status=400, method="GET", path="/v3/futures/cross/position")
+
+    with pytest.raises(TransientError, match="Nothing was ordered"):
+        look(reducer, long)
+
+    assert states() == ["not_sent"]
+    assert look(reducer, long) == "confirmed"
+    assert cross(client).quantity == 600
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,20 @@
+"""`python -m tests.faults`: every fault of the catalogue, the long ones too.
+
+Further arguments are pytest's.
+"""
+
+import os
+import sys
+
+from tests.faults.catalogue import FAULTS
+
+
+def main() -> None:
+    tests = dict.fromkeys(test for each in FAULTS.values() for test in each)
+    apart = [test for test in tests if not test.startswith("tests/faults/")]
+    arguments = ["-m", "full or not full", "-n", "2", "tests/faults", *apart, *sys.argv[1:]]
+    os.execv(sys.executable, [sys.executable, "-m", "pytest", *arguments])  # noqa: S606 - becomes pytest
+
+
+if __name__ == "__main__":
+    main()
