@@ -14,7 +14,7 @@ from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for, redis_client
 from accounts.models import Account
 from accounts.times import written, zone_of
-from automations import journal, recovering
+from automations import journal
 from automations.models import Execution, JournalEntry, KnownPosition, MarginGuard, Notification
 from automations.models.kinds import typed
 from automations.reading import read_all, read_price
@@ -90,7 +90,6 @@ def look(now: datetime) -> None:
     """Tell what lasts, and what is over, that nobody tells on his own way."""
     _note_unsettled(now)
     _note_accepted_keys(now)
-    recovering.tell(now)
     if not _stream_lives():
         _look_again(now)
 

@@ -18,6 +18,7 @@ from automations import (
     protection,
     reading_back,
     reconciling,
+    recovering,
     retention,
     services,
     suspending,
@@ -168,7 +169,9 @@ def reconcile() -> str:
 @shared_task(ignore_result=True, expires=EXPIRES_S)
 def watch_protection() -> None:
     """Tell owners of protection that ended, or is back, without an action of ours."""
-    protection.look(timezone.now())
+    now = timezone.now()
+    protection.look(now)
+    recovering.tell(now)
 
 
 # A test of a connection makes several requests, each of which has its patience.

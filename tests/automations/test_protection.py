@@ -94,12 +94,12 @@ def test_13_protection_that_a_switch_ended_is_back_once_the_switch_is(
     MarginGuard.objects.update(switch="halted")
     move(venue, 95_000)
     look(guard, long)
-    protection.look(timezone.now())
+    tasks.watch_protection()
     assert len(told()) == 1
     MarginGuard.objects.update(switch="active")
 
     for _ in range(2):
-        protection.look(timezone.now())
+        tasks.watch_protection()
 
     assert events() == ["margin_guard_held", "margin_guard_protected_again"]
     assert told() == ["guard: not protected, a switch says halted", "guard: protection is back"]
