@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.db import transaction
 from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
 from pytest_django.fixtures import Settings
 
 from accounts.gateway import redis_client
@@ -249,3 +250,13 @@ def test_while_a_stream_process_lives_the_sweep_leaves_that_to_it(
     tasks.sweep_margin_guards()
 
     assert events() == []
+
+
+@pytest.mark.django_db
+def test_what_owners_know_within_5_s_is_looked_for_every_4_s() -> None:
+    found = PeriodicTask.objects.filter(
+        task__in=["automations.tasks.watch_protection", "automations.tasks.reconcile"], enabled=True
+    )
+
+    assert [(task.interval.every, task.interval.period) for task in found] == [(4, "seconds")] * 2
+    assert [task.expire_seconds for task in found] == [3, 3], "one that comes late finds the next"
