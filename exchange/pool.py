@@ -22,6 +22,7 @@ from exchange.config import (
 )
 from exchange.errors import ExchangeError, KeyRefusedError, TransientError
 from exchange.events import (
+    BadFrame,
     CrossOrderEvent,
     CrossPositionEvent,
     Heard,
@@ -353,7 +354,9 @@ class SessionPool:
             now_s = self._clock()
             if isinstance(event, Heard):
                 confirmed = account.keeping.confirmed(event.asked_at, now_s)
-            elif isinstance(event, _WATCHED):
+            elif isinstance(event, _WATCHED) or (
+                isinstance(event, BadFrame) and event.topic in account.member.topics
+            ):  # what we cannot read happened all the same
                 account.keeping.happened(event.received_at, now_s)
                 self._wake.set()
         if confirmed is not None:
