@@ -35,18 +35,30 @@ def _sentence(where: str, fault: str) -> str:
 def parse(text: str | bytes, where: str) -> object:
     """Return the JSON document, its fractions as Decimal.
 
+    NaN, Infinity and numbers beyond all sense stand as texts: they spoil their own field alone.
+
     Raises:
-        OperatorNeededError: it is not JSON, or holds NaN or Infinity.
+        OperatorNeededError: it is not JSON.
     """
     try:
-        document: object = json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError, InvalidOperation) as error:
+        document: object = json.loads(text, parse_float=_fraction, parse_int=_whole, parse_constant=str)
+    except (ValueError, RecursionError) as error:
         raise unreadable(where, f"not JSON ({type(error).__name__})") from None
     return document
 
 
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is not JSON")
+def _fraction(text: str) -> object:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return text
+
+
+def _whole(text: str) -> object:
+    try:
+        return int(text)
+    except ValueError:  # Python reads no more than some thousand digits
+        return text
 
 
 @dataclass(frozen=True, slots=True)
