@@ -83,8 +83,6 @@ class BadFrame:
 
     why: str
     received_at: datetime
-    topic: str | None = None
-    """Of a push: something happened, though we cannot tell what."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,7 +44,8 @@ _REST: Final = 20
 """Times what a turn took: so long the pool rests before the next."""
 _QUEUE_S: Final = 1.0
 """A session that waits to dial asks again after at most this long: the order may have changed."""
-_WATCHED: Final = (TradeEvent, CrossOrderEvent, CrossPositionEvent)
+_WATCHED: Final = (TradeEvent, CrossOrderEvent, CrossPositionEvent, BadFrame)
+"""What we cannot read happened all the same."""
 
 
 class Listener(Protocol):
@@ -354,9 +355,7 @@ class SessionPool:
             now_s = self._clock()
             if isinstance(event, Heard):
                 confirmed = account.keeping.confirmed(event.asked_at, now_s)
-            elif isinstance(event, _WATCHED) or (
-                isinstance(event, BadFrame) and event.topic in account.member.topics
-            ):  # what we cannot read happened all the same
+            elif isinstance(event, _WATCHED):
                 account.keeping.happened(event.received_at, now_s)
                 self._wake.set()
         if confirmed is not None:

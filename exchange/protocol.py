@@ -152,16 +152,13 @@ class Conversation:
         self._heard_s = self._clock()
         received_at = self._now()
         self._events = []
-        topic = None
         try:
             fields = Fields.of(parse(frame, "stream"), "stream")
             if "method" in fields.values:
-                params = fields.inner("params")
-                topic = params.text("topic")
-                return [topics.event(params, received_at)]
+                return [topics.event(fields.inner("params"), received_at)]
             asked = self._asked.pop(fields.integer("id", least=1, most=self._last_id), None)
         except OperatorNeededError as error:
-            return [BadFrame(why=str(error), received_at=received_at, topic=topic)]
+            return [BadFrame(why=str(error), received_at=received_at)]
         if asked is not None:
             self._settle(asked, fields)
         return self._events

@@ -214,13 +214,6 @@ def test_any_frames_leave_a_conversation_standing(frames: list[str | bytes]) -> 
         assert all(isinstance(event, BadFrame) for event in talk.heard(frame))
 
 
-def test_a_push_that_cannot_be_read_says_on_which_topic_something_happened() -> None:
-    params = {"topic": topics.ISOLATED_TRADES, "data": {"event": "filled", "trade": {"id": 5}}}
-    (event,) = conversation().heard(json.dumps({"method": "subscription", "params": params}))
-    assert isinstance(event, BadFrame)
-    assert event.topic == topics.ISOLATED_TRADES
-
-
 @given(st.sampled_from(["result", "error"]), anything)
 def test_any_answer_is_understood_or_one_of_our_errors(name: str, answer: object) -> None:
     with suppress(ExchangeError):
