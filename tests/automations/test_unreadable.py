@@ -1,6 +1,7 @@
 """One row that cannot be read: the others are guarded, it is not gone, and its owner knows."""
 
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,6 +13,7 @@ from accounts.gateway import client_for, live_view
 from accounts.models import Account
 from automations import (
     closings,
+    cross_epoch,
     foretelling,
     known_positions,
     previewing,
@@ -40,6 +42,7 @@ from exchange.position import CROSS, Position, Regime
 from exchange.simulator.faults import NOWHERE
 from exchange.simulator.running import Simulator
 from exchange.trade import NewTrade
+from exchange.unreadable import Unreadable
 from tests.automations.acting import ADD_MARGIN, CLOSE, effects, enter, look, move
 from tests.automations.conftest import open_long
 from tests.automations.streams import streaming, wait_for
@@ -278,11 +281,11 @@ def test_the_stream_process_keeps_what_was_armed_and_goes_on_with_the_others(
     venue: Simulator, client: Client, long: Position
 ) -> None:
     open_long(client)
-    with streaming():
+    with streaming() as process:
         wait_for(accounts=1, triggers=2)
         make_odd(venue, long.id, "side", "hold")
         wait_until(JournalEntry.objects.filter(event="position_unreadable").exists, what="it is told")
-        wait_for(accounts=1, triggers=2)
+        assert process.serving.seen()["markets"]["paper"]["armed"] == 2
         assert KnownPosition.objects.running().count() == 2
         venue.clear_faults()
         wait_until(JournalEntry.objects.filter(event="position_readable").exists, what="it is over")
@@ -386,3 +389,12 @@ def test_a_cross_position_that_cannot_be_read_spoils_no_trade_and_is_not_flat(
     held = live_view().read(None, account.pk).cross
     assert held is not None
     assert held.hidden(CROSS) is not None
+
+
+def test_one_that_cannot_be_read_says_nothing_of_when_a_cross_position_began(client: Client) -> None:
+    flat = client.cross()
+    row = Unreadable(id=CROSS, label=None, fault="entryPrice is null")
+    hidden = replace(flat, unreadable=(row,))
+    assert cross_epoch.seen_between(flat, hidden) is None
+    assert cross_epoch.seen_between(hidden, hidden) is None
+    assert cross_epoch.seen_between(hidden, flat) == flat.at
