@@ -18,11 +18,12 @@ from automations.reading import closing, closing_on_cross, plain
 from exchange.client import Client
 from exchange.config import Network
 from exchange.cross import CrossOrder, CrossOrderType
-from exchange.errors import ExchangeError
+from exchange.errors import ExchangeError, OperatorNeededError
 from exchange.formulas import Side
 from exchange.money import Sats
 from exchange.paging import Span
-from exchange.position import Regime
+from exchange.position import Position, Regime
+from exchange.rows import Rows
 from exchange.trade import ClosedTrade
 
 logger = logging.getLogger(__name__)
@@ -125,18 +126,30 @@ def _ends(rows: list[KnownPosition], client: Client) -> Iterator[tuple[KnownPosi
     """Yield the trades whose end the exchange shows; one that runs after all is known as running."""
     if not rows:
         return
-    closed = {trade.id: trade for trade in client.closed_trades(_since(rows))}
-    missing = [row for row in rows if row.position_id not in closed]
-    running = {position.id for position in client.rest.running_trades()} if missing else set()
+    closed = client.closed_trades(_since(rows))
+    shown = {trade.id: trade for trade in closed}
+    missing = [row for row in rows if row.position_id not in shown]
+    running = client.rest.running_trades() if missing else Rows[Position]()
     for row in rows:
-        trade = closed.get(row.position_id)  # type: ignore[call-overload]  # ids are texts there
-        if trade is not None:
-            if (end := _end_beside_ours(row, trade)) is not None:
-                yield row, end
-        elif row.position_id in running:
-            _take_back(row)
-        elif (given_up := _given_up(row)) is not None:
-            yield row, given_up
+        trade = shown.get(row.position_id)  # type: ignore[call-overload]  # ids are texts there
+        end = _end_beside_ours(row, trade) if trade else _end_unseen(row, closed, running)
+        if end is not None:
+            yield row, end
+
+
+def _end_unseen(row: KnownPosition, closed: Rows[ClosedTrade], running: Rows[Position]) -> _End | None:
+    """Know it as running where it does, readable or not; else go on looking until that is given up."""
+    try:
+        runs = running.shows(row.position_id)
+        closed.find(row.position_id)
+    except OperatorNeededError as error:
+        extra = {"account": row.account_id, "position": row.position_id, "error": str(error)}
+        logger.warning("closing not read", extra=extra)
+        return _given_up(row)
+    if runs:
+        _take_back(row)
+        return None
+    return _given_up(row)
 
 
 def _ends_on_cross(rows: list[KnownPosition], client: Client) -> Iterator[tuple[KnownPosition, _End]]:

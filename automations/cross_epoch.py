@@ -48,10 +48,10 @@ def seen_between(known: PositionsSnapshot | None, seen: PositionsSnapshot) -> da
         known: the reading before, if any.
         seen: the newest one.
     """
-    if not seen.with_cross:
+    if not seen.with_cross or seen.hidden(CROSS):
         return None
     now = _side(seen)
-    if known is None or not known.with_cross:
+    if known is None or not known.with_cross or known.hidden(CROSS):
         return seen.at if now is None else None
     before = _side(known)
     if before is None or before is now:

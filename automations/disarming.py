@@ -63,6 +63,7 @@ def forget_gone(plans: Iterable[Plan], snapshot: PositionsSnapshot | None) -> No
         return
     running = {position.id for position in snapshot.positions}
     for plan in plans:
-        if isinstance(plan, PositionPlan) and (gone := plan.disarmed - running):
+        disarmed = plan.disarmed - running if isinstance(plan, PositionPlan) else ()
+        if gone := {each for each in disarmed if snapshot.hidden(each) is None}:
             rows = ExitDisarmed.objects.filter(automation=plan.automation_id, position_id__in=gone)
             rows.filter(since__lt=snapshot.at).delete()

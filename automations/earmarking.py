@@ -13,6 +13,7 @@ from automations.models.execution import ExecutionQuerySet
 from automations.reading import read
 from automations.rules.actions import OpenPosition
 from exchange.client import Client
+from exchange.errors import OperatorNeededError
 from exchange.money import Sats, UsdPerBtc
 from exchange.position import Position, Regime
 from exchange.trade import NewTrade
@@ -37,11 +38,13 @@ def needed(account: Account, client: Client, now: datetime) -> Sats:
     """Return the same of the positions that run now; nothing is read where no guard adds margin.
 
     Raises:
-        ExchangeError: they cannot be read.
+        ExchangeError: they cannot be read, or one of them cannot.
     """
     regimes = {Regime(guard.regime) for guard in _that_add(account)}
-    seen = [read(client, regime).positions for regime in regimes]
-    return guards_need(account, [each for every in seen if every for each in every.positions], now)
+    seen = [snapshot for regime in regimes if (snapshot := read(client, regime).positions)]
+    for row in (row for snapshot in seen for row in snapshot.unreadable):
+        raise OperatorNeededError(row.fault)
+    return guards_need(account, [each for snapshot in seen for each in snapshot.positions], now)
 
 
 def takes_from_guards(opening: OpenPosition, price: UsdPerBtc, *, free: Sats, need: Sats) -> str | None:

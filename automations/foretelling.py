@@ -90,8 +90,15 @@ def _notes(preview: Preview) -> Iterator[str]:
         if subject.position is not None and subject.closes_first is not None:
             stop = _price(subject.closes_first)
             yield f"Position {subject.position.id}: your stop at {stop} closes before the guard acts."
-    if not preview.subjects:
+    yield from _unreadable(preview)
+    if not preview.subjects and not preview.unreadable:
         yield "No position of its own runs now: there is nothing to act on."
+
+
+def _unreadable(preview: Preview) -> Iterator[str]:
+    for row in preview.unreadable:
+        which = f"Position {row.id}" if row.id else "A position"
+        yield f"{which} cannot be read, so that nothing is done on it: {row.fault}."
 
 
 def _idle_steps(automation: Kind) -> Iterator[str]:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for
 from accounts.models import Account
-from automations import journal
+from automations import journal, unreadable
 from automations.models import KnownPosition
 from automations.models.known_position import TAKEN, values_of
 from automations.reading import plain, read_all
@@ -33,6 +33,8 @@ class Reading:
     account_id: int
     snapshot: PositionsSnapshot
     regimes: frozenset[Regime]
+    after_unreadable: bool = False
+    """Before it something could not be read, or nothing was read: what was told may be over."""
 
 
 @dataclass(slots=True)
@@ -69,6 +71,10 @@ def write_down(readings: Collection[Reading]) -> set[int]:
             calm.moved += changes.moved
             calm.gone += changes.gone
     _write(calm, accounts)
+    for reading in readings:
+        if reading.account_id in accounts and (reading.snapshot.unreadable or reading.after_unreadable):
+            account = accounts[reading.account_id]
+            unreadable.write_down(account, reading.snapshot, reading.regimes, timezone.now())
     return gone
 
 
@@ -93,7 +99,16 @@ def read_unwatched(now: datetime) -> None:
             extra = {"account": account.pk, "account_name": account.name, "error": str(error)}
             logger.warning("unwatched account not read", extra=extra)
             continue
-        write_down([Reading(account_id=account.pk, snapshot=snapshot, regimes=frozenset(Regime))])
+        write_down(
+            [
+                Reading(
+                    account_id=account.pk,
+                    snapshot=snapshot,
+                    regimes=frozenset(Regime),
+                    after_unreadable=True,
+                )
+            ]
+        )
 
 
 def _known(accounts: Iterable[int]) -> dict[int, dict[str, KnownPosition]]:
@@ -109,7 +124,7 @@ def _compare(reading: Reading, known: dict[str, KnownPosition], changes: _Change
     for row in known.values():
         position = running.get(row.position_id)  # type: ignore[call-overload]  # ids are texts there
         if position is None or position.side != row.side:
-            if Regime(row.regime) in reading.regimes and row.seen_at <= at:
+            if _is_gone(row, reading):
                 changes.gone.append(row)
             continue
         del running[position.id]
@@ -119,6 +134,12 @@ def _compare(reading: Reading, known: dict[str, KnownPosition], changes: _Change
             if paid:
                 changes.funded.append((row, paid))
     changes.new += [_row(reading.account_id, position, at) for position in running.values()]
+
+
+def _is_gone(row: KnownPosition, reading: Reading) -> bool:
+    """Whether the reading surely lacks it; what cannot be read may be it."""
+    was_read = Regime(row.regime) in reading.regimes and row.seen_at <= reading.snapshot.at
+    return was_read and reading.snapshot.hidden(row.position_id) is None
 
 
 def _row(account_id: int, position: Position, at: datetime) -> KnownPosition:

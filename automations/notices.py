@@ -179,6 +179,7 @@ _REFUSALS: Final = (
     Notice(what="held unsettled", lead="told where it lasts: no answer for 30 s"),
     Notice(what="held too_small", lead="less than an order is worth"),
     Notice(what="held disabled", lead="its owner disabled it"),
+    Notice(what="held unreadable", lead="told of the position as a whole"),
     _refused("*", "{reason}"),
     Notice(what="held *", lead="an exit or entry that waits endangers nothing"),
 )  # fmt: skip
@@ -239,6 +240,15 @@ _ACCOUNTS: Final = (
         what="protected_again", subject="protection is back", effect=Effect.RETURNS,
         lead="{account} is protected again: {message}.",
         only_after=("unprotected",),
+    ),
+    Notice(
+        what="position_unreadable", subject="a position cannot be read, and is NOT protected",
+        effect=Effect.ENDS, joined=_10_MIN, waits=_PASSES,
+        lead="No automation can act on {position} on {account}: {message}.",
+    ),
+    Notice(
+        what="position_readable", subject="what could not be read is over", effect=Effect.RETURNS,
+        lead="{position} on {account}: {message}.", only_after=("position_unreadable",),
     ),
     Notice(
         what="liquidated", subject="LIQUIDATED: a {side} of {quantity} USD at {exitPrice}",

@@ -3,14 +3,23 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from django.conf import settings
 from django.utils import timezone
 
 from accounts.gateway import redis_client
-from automations import changes, cross_epoch, disarming, executing, gates, reconciling, turns
+from automations import (
+    changes,
+    cross_epoch,
+    disarming,
+    executing,
+    gates,
+    reconciling,
+    turns,
+    unreadable,
+)
 from automations.executing import Cause, Facts, Outcome
 from automations.locking import closing_lock_name, lock_name, position_lock
 from automations.models import Execution, MarginGuard
@@ -101,12 +110,12 @@ class PositionLook:
         """Close if the rule wants that now; whatever else it wants is left to who has the position."""
         return [self._decide(self._read(settings.CLOSE_MAX_AGE_S), only=ClosePosition)]
 
-    def _read(self, positions_max_age_s: float) -> Seen:
+    def _read(self, positions_max_age_s: float, *, not_before: datetime | None = None) -> Seen:
         # Nothing is decided on positions from before our own last action on them.
         return read(
             self._client,
             Regime(self._automation.regime),
-            not_before=self._settled_at,
+            not_before=not_before or self._settled_at,
             positions_max_age_s=positions_max_age_s,
             position_id=self._position_id,
         )
@@ -148,7 +157,7 @@ class PositionLook:
     ) -> Outcome:
         position = seen.position(self._position_id)
         if position is None:
-            return self._gone(seen)
+            return self._not_there(seen, only=only, follows=follows)
         rule = self._automation.rule(position.id)
         if not rule.covers(position):
             return Outcome(word="the position is none of its")
@@ -201,6 +210,18 @@ class PositionLook:
             logger.warning("its turn did not come", extra=self._fields() | {"error": str(error)})
         closes = only is ClosePosition
         return self._read(settings.CLOSE_MAX_AGE_S if closes else settings.TOP_UP_POSITIONS_MAX_AGE_S)
+
+    def _not_there(self, seen: Seen, *, only: type[PositionAction] | None, follows: bool) -> Outcome:
+        """Look once more where the position cannot be read, for a moment perhaps; else it is gone."""
+        row = seen.hidden(self._position_id)
+        if row is None:
+            return self._gone(seen)
+        if not self._rereads:
+            self._rereads = True
+            fresh = self._read(settings.CLOSE_MAX_AGE_S, not_before=timezone.now())
+            return self._decide(fresh, only=only, follows=follows)
+        unreadable.hold(self._automation, self._position_id, row, timezone.now())
+        return Outcome(word=unreadable.said(row))
 
     def _gone(self, seen: Seen) -> Outcome:
         if self._position_id == CROSS and seen.positions is not None:

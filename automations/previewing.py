@@ -35,6 +35,7 @@ from exchange.errors import ExchangeError
 from exchange.market import Quote
 from exchange.money import MAX_PRICE, Sats, UsdPerBtc
 from exchange.position import Position, Regime
+from exchange.unreadable import Unreadable
 
 
 class CannotBeSeenError(Exception):
@@ -65,6 +66,8 @@ class Preview:
     subjects: tuple[Subject, ...]
     others: int = 0
     """Running positions that the automation leaves alone."""
+    unreadable: tuple[Unreadable, ...] = ()
+    """Positions that it would look at, as far as their ids tell, and that cannot be read."""
 
     @property
     def wants_now(self) -> tuple[tuple[Subject, Outlook], ...]:
@@ -140,7 +143,13 @@ def weigh(automation: Kind, sight: Sight) -> Preview:
         balance=sight.account.balance,
         subjects=subjects,
         others=others,
+        unreadable=tuple(_hidden_from(automation, sight)),
     )
+
+
+def _hidden_from(automation: Kind, sight: Sight) -> Iterator[Unreadable]:
+    if not isinstance(automation, AutoEntry) and sight.seen.positions is not None:
+        yield from filter(automation.may_cover, sight.seen.positions.unreadable)
 
 
 def _of_position(automation: OnPosition, position: Position, memory: Memory, sight: Sight) -> Subject:

@@ -8,17 +8,19 @@ from typing import Final
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 from redis.exceptions import RedisError
 
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for, redis_client
 from accounts.models import Account
 from accounts.times import written, zone_of
-from automations import journal
+from automations import journal, unreadable
 from automations.models import Execution, JournalEntry, KnownPosition, MarginGuard, Notification
 from automations.models.kinds import typed
 from automations.reading import read_all, read_price
 from exchange.errors import ExchangeError
+from exchange.position import Regime
 
 logger = logging.getLogger(__name__)
 
@@ -97,10 +99,12 @@ def look(now: datetime) -> None:
 def _look_again(now: datetime) -> None:
     """Read the accounts of which their owners believe that nobody can."""
     lost = KnownPosition.objects.running().filter(unprotected_since__isnull=False)
-    for account in Account.objects.acting().filter(known_positions__in=lost).distinct():
+    hidden = Notification.objects.filter(ends=True, entry__event=journal.POSITION_UNREADABLE)
+    lost_or_hidden = Q(known_positions__in=lost) | Q(notifications__in=hidden)
+    for account in Account.objects.acting().filter(lost_or_hidden).distinct():
         with suppress(ExchangeError, SealBrokenError):  # then it stays as it was told
             client = client_for(account)
-            read_all(client)
+            unreadable.write_down(account, read_all(client), frozenset(Regime), now)
             read_price(client)
             write_down({account.pk: None}, now)
 

@@ -18,6 +18,7 @@ from exchange.market import Quote, Source
 from exchange.money import UsdPerBtc
 from exchange.position import Position, PositionId, PositionsSnapshot, Regime
 from exchange.trade import ClosedTrade
+from exchange.unreadable import Unreadable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,10 @@ class Seen:
             if position.id == position_id:
                 return position
         return None
+
+    def hidden(self, position_id: PositionId) -> Unreadable | None:
+        """Return the row that is the position, or may be, and cannot be read; None: there is none."""
+        return self.positions.hidden(position_id) if self.positions else None
 
 
 def read(
@@ -77,8 +82,12 @@ def read_all(client: Client) -> PositionsSnapshot:
     """
     isolated = client.rest.positions()
     cross = client.cross()
-    both = (*isolated.positions, *cross.positions)
-    return replace(isolated, positions=both, with_cross=True)
+    return replace(
+        isolated,
+        positions=(*isolated.positions, *cross.positions),
+        unreadable=(*isolated.unreadable, *cross.unreadable),
+        with_cross=True,
+    )
 
 
 def read_price(client: Client, *, ahead: View | None = None) -> Seen:

@@ -106,8 +106,8 @@ def _closing(execution: Execution, client: Client) -> dict[str, Any]:
     offset = timedelta(milliseconds=server_clock(Network(execution.account.network)).offset_ms)
     since = Span(since=execution.decided_at + offset - _BACK)
     if execution.regime == Regime.ISOLATED:
-        trades = client.closed_trades(since)
-        return next((closing(each) for each in trades if each.id == execution.position_id), {})
+        trade = client.closed_trades(since).find(execution.position_id)
+        return closing(trade) if trade else {}
     for order in client.rest.cross.filled_orders(since):
         if order.client_id == execution.client_id or (
             execution.does == Execution.Does.CLOSE_POSITION

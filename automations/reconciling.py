@@ -1,12 +1,11 @@
 """Settling what was left open: executions whose answer never came, or was never recorded."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from itertools import chain
 from typing import Any, Final
 
 from django.db import transaction
@@ -24,10 +23,14 @@ from automations.reading import plain
 from automations.remembering import follow, remember_step
 from exchange.client import Client
 from exchange.config import Network
-from exchange.errors import ExchangeError
+from exchange.cross import CrossOrder
+from exchange.errors import ExchangeError, OperatorNeededError
 from exchange.money import Sats, UsdPerBtc
 from exchange.paging import Span
 from exchange.position import Position, PositionId, Regime
+from exchange.rows import Rows
+from exchange.trade import CanceledTrade, ClosedTrade, OpenOrder
+from exchange.unreadable import Unreadable
 
 logger = logging.getLogger(__name__)
 
@@ -202,18 +205,16 @@ def standing_of(order: Execution, client: Client) -> Standing:
     ).get()
     if order.regime == Regime.CROSS:
         return _standing_on_cross(placed, client)
-    if any(each.id == placed.position_id for each in client.open_trades()):
+    if client.open_trades().shows(placed.position_id):
         return Standing.RESTS
-    canceled = client.canceled_trades(_since(placed))
-    found = any(each.id == placed.position_id for each in canceled)
+    found = client.canceled_trades(_since(placed)).shows(placed.position_id)
     return Standing.CANCELED if found else Standing.FILLED
 
 
 def _standing_on_cross(placed: Execution, client: Client) -> Standing:
-    if any(each.id == placed.position_id for each in client.rest.cross.open_orders()):
+    if client.rest.cross.open_orders().shows(placed.position_id):
         return Standing.RESTS
-    filled = client.rest.cross.filled_orders(_since(placed))
-    found = any(each.id == placed.position_id for each in filled)
+    found = client.rest.cross.filled_orders(_since(placed)).shows(placed.position_id)
     return Standing.FILLED if found else Standing.CANCELED
 
 
@@ -229,12 +230,11 @@ def _judge(execution: Execution, client: Client, *, may_arrive: bool) -> Verdict
 
 def _judge_isolated(execution: Execution, client: Client, *, may_arrive: bool) -> Verdict:
     if execution.does == _DOES.OPEN_POSITION:
-        opened = _labelled(execution, _isolated_labels(execution, client))
+        opened = _labelled(execution, _isolated_lists(execution, client))
         return proof.of_presence(found=opened, may_arrive=may_arrive)
-    shown = _shown(execution, client)
     if execution.does in {_DOES.CLOSE_POSITION, _DOES.REDUCE_POSITION}:
-        gone = shown is not None and not shown.runs
-        return proof.of_presence(found=gone, may_arrive=may_arrive)
+        return proof.of_presence(found=_is_over(execution, client), may_arrive=may_arrive)
+    shown = _shown(execution, client)
     if shown is None:
         return Verdict.OPEN if may_arrive else Verdict.CANNOT_BE_TOLD
     if execution.does == _DOES.ADD_MARGIN:
@@ -290,15 +290,17 @@ def _judge_cross(execution: Execution, client: Client, *, may_arrive: bool) -> V
             before=Sats(execution.before["margin"]),
             now=position.margin if position and _is_as_before(position, execution) else None,
             funding_paid=position.funding_fees - execution.before["fundingFees"] if position else 0,
-            transferred=any(transfer.amount == execution.amount_sats for transfer in transfers),
+            # One that cannot be read may be it.
+            transferred=bool(transfers.unreadable)
+            or any(transfer.amount == execution.amount_sats for transfer in transfers),
             may_arrive=may_arrive,
             added_since=_added_since(execution),
         )
     if execution.does == _DOES.CLOSE_POSITION:
         untouched = position is not None and _is_as_before(position, execution)
         return proof.of_presence(found=position is None, may_arrive=may_arrive, untouched=untouched)
-    orders = chain(client.rest.cross.open_orders(), client.rest.cross.filled_orders(since))
-    found = _labelled(execution, ((order.client_id, str(order.id)) for order in orders))
+    lists = (client.rest.cross.open_orders(), client.rest.cross.filled_orders(since))
+    found = _labelled(execution, lists)
     return proof.of_presence(found=found, may_arrive=may_arrive)
 
 
@@ -326,41 +328,64 @@ def _since(execution: Execution) -> Span:
     return Span(since=execution.decided_at + offset - _BACK)
 
 
-def _labelled(execution: Execution, orders: Iterable[tuple[str | None, str]]) -> bool:
-    """Whether an order bears the execution's label; takes over the id of one that was opened."""
-    for label, order_id in orders:
-        if label == execution.client_id:
-            if execution.does == _DOES.OPEN_POSITION:
-                execution.position_id = order_id
-            return True
+_Labelled = Position | OpenOrder | ClosedTrade | CanceledTrade | CrossOrder
+
+
+def _labelled(execution: Execution, lists: Iterable[Rows[Any]]) -> bool:
+    """Whether an order bears the execution's label; takes over the id of one that was opened.
+
+    Raises:
+        OperatorNeededError: none does, but one that cannot be read may.
+    """
+    doubts: list[Unreadable] = []
+    for rows in lists:
+        every: list[_Labelled] = list(rows)
+        labels = [(row.client_id, str(row.id)) for row in every]
+        labels += [(row.label, row.id) for row in rows.unreadable if row.id is not None]
+        for label, order_id in labels:
+            if label == execution.client_id:
+                if execution.does == _DOES.OPEN_POSITION:
+                    execution.position_id = order_id
+                return True
+        doubts += [row for row in rows.unreadable if row.id is None]
+    if doubts:
+        raise OperatorNeededError(doubts[0].fault)
     return False
 
 
-def _isolated_labels(execution: Execution, client: Client) -> Iterable[tuple[str | None, str]]:
-    """Return label and id of every trade that the execution may have opened, whatever became of it."""
-    running = client.rest.running_trades()
+def _isolated_lists(execution: Execution, client: Client) -> Iterator[Rows[Any]]:
+    """Yield all trades that the execution may have opened, whatever became of them."""
+    yield client.rest.running_trades()
     since = _since(execution)  # after the first answer: it told the exchange's time
-    return chain(
-        ((trade.client_id, str(trade.id)) for trade in running),
-        ((trade.client_id, str(trade.id)) for trade in client.open_trades()),
-        ((trade.client_id, str(trade.id)) for trade in client.closed_trades(since)),
-        ((trade.client_id, str(trade.id)) for trade in client.canceled_trades(since)),
-    )
+    yield client.open_trades()
+    yield client.closed_trades(since)
+    yield client.canceled_trades(since)
+
+
+def _is_over(execution: Execution, client: Client) -> bool:
+    """Whether the exchange shows the trade closed, readable or not."""
+    if client.rest.running_trades().shows(execution.position_id):
+        return False
+    return client.closed_trades(_since(execution)).shows(execution.position_id)
 
 
 def _shown(execution: Execution, client: Client) -> _Shown | None:
-    """Return the trade, running or closed; None where the exchange shows neither."""
-    for position in client.rest.running_trades():
-        if position.id == execution.position_id:
-            return _Shown(
-                runs=True,
-                margin=position.margin,
-                funding_fees=position.funding_fees,
-                stoploss=position.stoploss,
-                takeprofit=position.takeprofit,
-                trailing=position.trailing,
-            )
-    for trade in client.closed_trades(_since(execution)):
-        if trade.id == execution.position_id:
-            return _Shown(runs=False, margin=trade.margin, funding_fees=trade.funding_fees)
-    return None
+    """Return the trade, running or closed; None where the exchange shows neither.
+
+    Raises:
+        OperatorNeededError: it cannot be read, or what may be it.
+    """
+    position = client.rest.running_trades().find(execution.position_id)
+    if position is not None:
+        return _Shown(
+            runs=True,
+            margin=position.margin,
+            funding_fees=position.funding_fees,
+            stoploss=position.stoploss,
+            takeprofit=position.takeprofit,
+            trailing=position.trailing,
+        )
+    trade = client.closed_trades(_since(execution)).find(execution.position_id)
+    if trade is None:
+        return None
+    return _Shown(runs=False, margin=trade.margin, funding_fees=trade.funding_fees)

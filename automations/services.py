@@ -21,6 +21,7 @@ from automations import (
     reconciling,
     resting,
     stops_ahead,
+    unreadable,
 )
 from automations.executing import Cause
 from automations.locking import closing_lock_name, lock_name, position_lock
@@ -189,9 +190,16 @@ def _due_among(acting: Mapping[Account, Collection[Kind]]) -> Iterator[Due]:
             if seen is not None:
                 of_regime = [plan for plan in may_act if plan.regime is regime]
                 disarming.forget_gone(of_regime, seen.positions)
+                _note_unreadable(account, regime, seen)
                 ahead.extend(stops_ahead.found(of_regime, seen))
                 yield from _due_of(of_regime, seen)
     stops_ahead.write_down(ahead)
+
+
+def _note_unreadable(account: Account, regime: Regime | None, seen: Seen) -> None:
+    """Tell of positions that cannot be read, where no stream process did so before."""
+    if regime is not None and seen.positions is not None and seen.positions.unreadable:
+        unreadable.write_down(account, seen.positions, frozenset({regime}), timezone.now())
 
 
 def _due_of(plans: Iterable[Plan], seen: Seen) -> Iterator[Due]:

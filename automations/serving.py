@@ -99,7 +99,12 @@ class Serving:
         if taken.is_new:
             regimes = set(Regime) if watch.watched.looks_at_cross else {Regime.ISOLATED}
             self.readings.append(
-                Reading(account_id=account_id, snapshot=snapshot, regimes=frozenset(regimes))
+                Reading(
+                    account_id=account_id,
+                    snapshot=snapshot,
+                    regimes=frozenset(regimes),
+                    after_unreadable=taken.after_unreadable,
+                )
             )
         if not self._stopping.is_set() and watch.wants_balance():
             self._balances.submit(watch.read_balance)

@@ -24,7 +24,7 @@ from exchange.errors import ExchangeError
 from exchange.live import LiveView
 from exchange.market import Quote
 from exchange.money import Exact
-from exchange.position import Position, PositionId, PositionsSnapshot, Regime
+from exchange.position import CROSS, Position, PositionId, PositionsSnapshot, Regime
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +56,8 @@ class Taken:
 
     is_new: bool
     """Whether its positions are other ones than those of the reading before."""
+    after_unreadable: bool = False
+    """Whether something in the reading before could not be read, or there was none."""
     cross_over_before: datetime | None = None
     """Before when all belongs to a cross position that is over; None: not told."""
 
@@ -73,8 +75,12 @@ class Watch:
         self._lock = threading.Lock()
         self._ended = False
         self._snapshot: PositionsSnapshot | None = None
-        self._read: tuple[Position, ...] | None = None
+        self._read: PositionsSnapshot | None = None
         """As last read, without what was adopted since."""
+        self._last_known: tuple[Position, ...] = ()
+        """What runs, as it was when it could be read last."""
+        self._cross: PositionsSnapshot | None = None
+        """As last known of the cross position."""
         self._balance_due_s = float("-inf")
         self._began_at = datetime.now(UTC)
         self._blind: bool | None = None
@@ -102,10 +108,16 @@ class Watch:
             if known is not None and known.at > snapshot.at:
                 return Taken(is_new=False)
             self._snapshot = snapshot
-            if known is None or known.positions != snapshot.positions:
+            if known is None or _runs_in(known) != _runs_in(snapshot):
                 self._arm()
-            is_new, self._read = self._read != snapshot.positions, snapshot.positions
-            return Taken(is_new=is_new, cross_over_before=cross_epoch.seen_between(known, snapshot))
+            before, self._read = self._read, snapshot
+            over = cross_epoch.seen_between(self._cross, snapshot)
+            self._remember_cross()
+            return Taken(
+                is_new=before is None or _runs_in(before) != _runs_in(snapshot),
+                after_unreadable=before is None or bool(before.unreadable),
+                cross_over_before=over,
+            )
 
     def adopt(self, now: Now) -> None:
         """Take over one position as it is after an action of ours, ahead of the next reading.
@@ -119,11 +131,17 @@ class Watch:
             positions = {each.id: each for each in known.positions} | {now.position.id: now.position}
             self._snapshot = PositionsSnapshot(
                 positions=tuple(positions.values()),
+                unreadable=tuple(row for row in known.unreadable if row.id != now.position.id),
                 at=datetime.now(UTC),
                 source=known.source,
                 with_cross=known.with_cross,
             )
+            self._remember_cross()
             self._arm(wakes=True)
+
+    def _remember_cross(self) -> None:
+        if self._snapshot is not None and self._snapshot.hidden(CROSS) is None:
+            self._cross = self._snapshot
 
     @property
     def is_guarded(self) -> bool:
@@ -138,7 +156,7 @@ class Watch:
         Where the last reading showed no position there is nothing to protect.
         """
         snapshot = self._snapshot
-        if snapshot is not None and not snapshot.positions:
+        if snapshot is not None and snapshot.is_empty:
             return False
         oldest = min(
             snapshot.fresh_at if snapshot else self._began_at, price.at if price else self._began_at
@@ -164,7 +182,7 @@ class Watch:
 
     @property
     def _may_spend(self) -> bool:
-        held = self._snapshot is not None and bool(self._snapshot.positions)
+        held = self._snapshot is not None and not self._snapshot.is_empty
         return held or any(isinstance(plan, EntryPlan) for plan in self.watched.plans)
 
     def read_balance(self) -> None:
@@ -187,20 +205,23 @@ class Watch:
 
     def risk_at(self, price: Exact) -> float:
         """Return how near harm the account is: 1 at liquidation, 0 without a position."""
-        snapshot = self._snapshot
-        distances = (
-            [position.liquidation_distance_at(price) for position in snapshot.positions]
-            if snapshot
-            else []
-        )
+        distances = [position.liquidation_distance_at(price) for position in self._last_known]
         return float(1 - max(Fraction(0), min(distances))) if distances else 0.0
 
     def _arm(self, *, wakes: bool = False) -> None:
         if self._ended:
             return
-        positions = self._snapshot.positions if self._snapshot else ()
-        armed = triggers(self.watched, positions)
+        if (snapshot := self._snapshot) is not None:
+            # What cannot be read now stays armed as it was: a look at it may find it readable.
+            hidden = [each for each in self._last_known if snapshot.hidden(each.id)]
+            self._last_known = (*snapshot.positions, *hidden)
+        armed = triggers(self.watched, self._last_known)
         self._crossing.arm(self.watched.account_id, armed, wakes=wakes)
+
+
+def _runs_in(snapshot: PositionsSnapshot) -> object:
+    """Return what can be compared of what runs."""
+    return snapshot.positions, snapshot.unreadable
 
 
 def triggers(watched: Watched, positions: Iterable[Position]) -> Iterator[Trigger]:
@@ -228,5 +249,9 @@ def _trigger(watched: Watched, plan: Plan, position_id: PositionId | None, level
 
 def _of(regime: Regime, snapshot: PositionsSnapshot) -> PositionsSnapshot:
     """Return the part of the snapshot that the live view keeps under one name."""
-    part = tuple(each for each in snapshot.positions if each.regime is regime)
-    return snapshot if len(part) == len(snapshot.positions) else replace(snapshot, positions=part)
+    crosses = regime is Regime.CROSS
+    return replace(
+        snapshot,
+        positions=tuple(each for each in snapshot.positions if each.regime is regime),
+        unreadable=tuple(row for row in snapshot.unreadable if (row.id == CROSS) is crosses),
+    )

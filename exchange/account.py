@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 
 from exchange.money import Sats
 
@@ -11,13 +10,12 @@ from exchange.money import Sats
 class AccountState:
     """`GET /account` (API notes, 3.5)."""
 
-    id: str
-    username: str
+    id: str | None
+    username: str | None
     balance: Sats
     """Free balance: neither margin in trades nor the cross margin is part of it."""
-    synthetic_usd: Decimal
     fee_tier: int
-    """0 is the first tier."""
+    """0 is the first tier, and what counts where none is told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

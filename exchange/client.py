@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import SupportsFloat, TypeVar
 
 from exchange.account import AccountState, Balance
-from exchange.errors import TransientError
+from exchange.errors import TransientError, UnreadableFieldError
 from exchange.live import LiveView, View, is_fresh
 from exchange.market import Quote, Source
 from exchange.money import Sats, UsdPerBtc
@@ -15,7 +15,9 @@ from exchange.paging import Span
 from exchange.position import CROSS, Position, PositionId, PositionsSnapshot
 from exchange.ratelimit import NOT_URGENT
 from exchange.rest import RestClient
+from exchange.rows import Rows
 from exchange.trade import CanceledTrade, ClosedTrade, NewTrade, OpenOrder
+from exchange.unreadable import Unreadable
 
 Value = TypeVar("Value")
 Read = TypeVar("Read", Quote, PositionsSnapshot)
@@ -157,13 +159,24 @@ class Client:
         Raises:
             TransientError: also where the answer came too late to be that fresh.
         """
-        at = self._now()
-        position = self.rest.cross.position(urgency=urgency).running()
-        held = (position,) if position else ()
-        snapshot = PositionsSnapshot(positions=held, at=at, source=Source.REST, with_cross=True)
+        snapshot = self._cross_now(urgency)
         if self._live:
             self._live.put_cross(self._account_id, snapshot)
         return snapshot if max_age_s is None else self._in_time(snapshot, max_age_s)
+
+    def _cross_now(self, urgency: SupportsFloat | None) -> PositionsSnapshot:
+        at = self._now()
+        held: tuple[Position, ...] = ()
+        unreadable: tuple[Unreadable, ...] = ()
+        try:
+            position = self.rest.cross.position(urgency=urgency).running()
+        except UnreadableFieldError as error:
+            unreadable = (Unreadable(id=CROSS, label=None, fault=str(error)),)
+        else:
+            held = (position,) if position else ()
+        return PositionsSnapshot(
+            positions=held, unreadable=unreadable, at=at, source=Source.REST, with_cross=True
+        )
 
     def account(self) -> AccountState:
         return self._account()[0]
@@ -180,13 +193,13 @@ class Client:
             self._live.put_balance(self._account_id, balance)
         return account, balance
 
-    def open_trades(self) -> tuple[OpenOrder, ...]:
+    def open_trades(self) -> Rows[OpenOrder]:
         return self.rest.open_trades()
 
-    def closed_trades(self, span: Span) -> tuple[ClosedTrade, ...]:
+    def closed_trades(self, span: Span) -> Rows[ClosedTrade]:
         return self.rest.closed_trades(span)
 
-    def canceled_trades(self, span: Span) -> tuple[CanceledTrade, ...]:
+    def canceled_trades(self, span: Span) -> Rows[CanceledTrade]:
         return self.rest.canceled_trades(span)
 
     def open_trade(self, trade: NewTrade) -> Position | OpenOrder:
@@ -198,7 +211,7 @@ class Client:
     def cancel(self, trade_id: PositionId) -> CanceledTrade:
         return self.changing(lambda: self.rest.cancel(trade_id))
 
-    def cancel_all(self) -> tuple[CanceledTrade, ...]:
+    def cancel_all(self) -> Rows[CanceledTrade]:
         return self.changing(self.rest.cancel_all)
 
     def add_margin(

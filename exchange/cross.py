@@ -54,14 +54,15 @@ class CrossOrder:
     """An order as the exchange last reported it."""
 
     id: CrossOrderId
-    type: CrossOrderType
+    type: CrossOrderType | None
+    """None: a type that is new to us."""
     state: CrossOrderState
     side: Side
     quantity: Usd
     price: UsdPerBtc
     """The limit, or the price of the fill."""
     trading_fee: Sats
-    created_at: datetime
+    created_at: datetime | None
     filled_at: datetime | None
     canceled_at: datetime | None
     client_id: str | None
@@ -88,7 +89,7 @@ class CrossPosition:
     """Signed: positive was paid."""
     total_profit: Sats
     delta_profit: Sats
-    updated_at: datetime
+    updated_at: datetime | None
 
     def running(self) -> Position | None:
         """Return it as a position to be guarded; None while it is flat."""
@@ -100,7 +101,8 @@ class CrossPosition:
             side=self.side,
             quantity=self.quantity,
             entry=self.entry,
-            margin=Sats(self.margin - self.maintenance_margin),
+            # Shares of it are computed: where nothing is left of it, one sat stands for nothing.
+            margin=Sats(max(1, self.margin - self.maintenance_margin)),
             maintenance_margin=self.maintenance_margin,
             liquidation=self.liquidation,
             leverage=Decimal(self.leverage),

@@ -10,6 +10,7 @@ from exchange.formulas import Side
 from exchange.market import Quote, Source
 from exchange.money import Sats, UsdPerBtc
 from exchange.position import CROSS, Position, PositionsSnapshot, Regime
+from exchange.unreadable import Unreadable
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -58,7 +59,8 @@ def balance_of(text: str) -> Balance:
 
 def positions_text(snapshot: PositionsSnapshot) -> str:
     positions = [position_row(each) for each in snapshot.positions]
-    listed = json.dumps(positions, separators=(",", ":"))
+    unreadable = [[each.id, each.fault] for each in snapshot.unreadable]
+    listed = json.dumps([positions, unreadable], separators=(",", ":"))
     return f"{micros(snapshot.at)} {snapshot.source} {micros(snapshot.fresh_at)} {listed}"
 
 
@@ -69,12 +71,19 @@ def positions_of(text: str) -> PositionsSnapshot:
         ValueError, KeyError, ArithmeticError: another version of ours has written it, say.
     """
     at, source, fresh_at, listed = text.split(" ", 3)
+    positions, unreadable = json.loads(listed)
     return PositionsSnapshot(
-        positions=tuple([position_of(each) for each in json.loads(listed)]),
+        positions=tuple([position_of(each) for each in positions]),
+        unreadable=tuple([_unreadable_of(*each) for each in unreadable]),
         at=moment(int(at)),
         source=Source(source),
         confirmed_at=moment(int(fresh_at)) if fresh_at != at else None,
     )
+
+
+def _unreadable_of(row_id: str | None, fault: str) -> Unreadable:
+    """Return the row without its label, by which only lists of orders are searched."""
+    return Unreadable(id=row_id, label=None, fault=fault)
 
 
 def position_row(position: Position) -> list[object]:

@@ -5,7 +5,8 @@ ExchangeError
 ├── RejectedError         understood and refused: give up this action
 ├── UnknownOutcomeError   it may have happened: read back before deciding anything
 └── OperatorNeededError   only a person can help: suspend the account and say so
-    └── KeyRefusedError   401, or 403 to a read: the key is not accepted, and nothing was done
+    ├── KeyRefusedError   401, or 403 to a read: the key is not accepted, and nothing was done
+    └── UnreadableFieldError   one object of an answer is not as it should be; others may be
 """
 
 import re
@@ -52,3 +53,7 @@ class OperatorNeededError(ExchangeError):
 
 class KeyRefusedError(OperatorNeededError):
     """The exchange refused the key before doing anything; it may accept it in a moment."""
+
+
+class UnreadableFieldError(OperatorNeededError):
+    """A field of an object is not as it should be; the message names it with its value."""

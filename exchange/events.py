@@ -46,10 +46,6 @@ class TradeEventKind(StrEnum):
     CANCELED = "canceled"
     FUNDING = "funding"
 
-    @property
-    def ends_trade(self) -> bool:
-        return self not in {TradeEventKind.OPEN, TradeEventKind.FILLED, TradeEventKind.FUNDING}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TradeEvent:
@@ -58,7 +54,8 @@ class TradeEvent:
     Only what this kind of event brings is set. It lacks too much to act on: read the trade by REST.
     """
 
-    kind: TradeEventKind
+    kind: TradeEventKind | None
+    """None: a kind that is new to us; likewise of the other events."""
     trade_id: PositionId
     client_id: str | None
     received_at: datetime
@@ -148,9 +145,9 @@ class CrossOrderEventKind(StrEnum):
 class CrossOrderEvent:
     """Something happened to a cross order."""
 
-    kind: CrossOrderEventKind
+    kind: CrossOrderEventKind | None
     order_id: CrossOrderId
-    type: CrossOrderType
+    type: CrossOrderType | None
     side: Side
     quantity: Usd
     price: UsdPerBtc
@@ -176,7 +173,7 @@ class CrossPositionEventKind(StrEnum):
 class CrossPositionEvent:
     """The cross position as it is now."""
 
-    kind: CrossPositionEventKind
+    kind: CrossPositionEventKind | None
     position: CrossPosition
     received_at: datetime
 

@@ -39,6 +39,8 @@ class Keeping:
     heard_s: float = -inf
     tried_s: float = -inf
     failures: int = 0
+    unreadable: int = 0
+    """How many readings in a row had something that could not be read."""
     wait_s: float = 0.0
     """The exchange asked for this patience."""
     empty_since_s: float | None = None
@@ -63,6 +65,9 @@ class Keeping:
             return self.tried_s + max(min(backoff_s, self.pace.retry_most_s), self.wait_s)
         if self.changed:
             return now_s
+        if self.unreadable:  # a row of them may be readable in a moment
+            soon_s = self.pace.retry_s * 2.0 ** min(self.unreadable - 1, 10)
+            return self.tried_s + min(soon_s, self.pace.poll_s, every_s)
         return self.tried_s + every_s
 
     def is_heard(self, now_s: float) -> bool:
@@ -86,7 +91,8 @@ class Keeping:
         if self.snapshot is not None and snapshot.at < self.snapshot.at:
             return False
         self.snapshot = snapshot
-        if snapshot.positions:
+        self.unreadable = self.unreadable + 1 if snapshot.unreadable else 0
+        if not snapshot.is_empty:
             self.empty_since_s = None
         elif self.empty_since_s is None:
             self.empty_since_s = now_s

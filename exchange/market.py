@@ -53,7 +53,7 @@ class Step:
 class Ticker:
     """The market at one moment. `last_price` None means unknown, never 0."""
 
-    time: datetime
+    time: datetime | None
     last_price: UsdPerBtc | None
     index: UsdPerBtc | None
     funding_rate: Decimal | None

@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Final, Generic, TypeVar
 
 from exchange.fields import Fields, iso_text
+from exchange.rows import Rows, inner_rows
+from exchange.unreadable import Unreadable
 
 Item = TypeVar("Item")
 
@@ -14,7 +16,7 @@ LARGEST_PAGE: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Item]):
-    items: tuple[Item, ...]
+    items: Rows[Item]
     next_cursor: str | None
 
 
@@ -40,28 +42,31 @@ def page_of(item: Callable[[Fields], Item]) -> Callable[[object, str], Page[Item
 
     def read(document: object, where: str) -> Page[Item]:
         fields = Fields.of(document, where)
-        items = tuple(item(each) for each in fields.inners("data"))
-        return Page(items, fields.text_or_none("nextCursor"))
+        return Page(inner_rows(fields, "data", item), fields.text_or_none("nextCursor"))
 
     return read
 
 
 def collect(
     ask: Callable[[dict[str, str]], Page[Item]], span: Span, *, key: Callable[[Item], Hashable]
-) -> tuple[Item, ...]:
+) -> Rows[Item]:
     """Return the items of `span`, newest first; `key` tells one that came on two pages.
 
-    Ends with the last page, with `span.most` items, or with a page that brings nothing new.
+    Also those that cannot be read. Ends with the last page, with `span.most` items, or with a page that
+    brings nothing new.
     """
     found: dict[Hashable, Item] = {}
+    unreadable: dict[str, Unreadable] = {}
     query = span.query()
     while len(found) < span.most:
         query["limit"] = str(min(LARGEST_PAGE, span.most - len(found)))
         page = ask(query)
-        before = len(found)
+        before = len(found) + len(unreadable)
         for item in page.items:
             found.setdefault(key(item), item)
-        if page.next_cursor is None or len(found) == before:
+        for row in page.items.unreadable:
+            unreadable.setdefault(row.id or row.fault, row)
+        if page.next_cursor is None or len(found) + len(unreadable) == before:
             break
         query["cursor"] = page.next_cursor
-    return tuple(found.values())[: span.most]
+    return Rows(list(found.values())[: span.most], unreadable.values())

@@ -22,6 +22,7 @@ from exchange.config import (
 )
 from exchange.errors import ExchangeError, KeyRefusedError, TransientError
 from exchange.events import (
+    BadFrame,
     CrossOrderEvent,
     CrossPositionEvent,
     Heard,
@@ -43,7 +44,8 @@ _REST: Final = 20
 """Times what a turn took: so long the pool rests before the next."""
 _QUEUE_S: Final = 1.0
 """A session that waits to dial asks again after at most this long: the order may have changed."""
-_WATCHED: Final = (TradeEvent, CrossOrderEvent, CrossPositionEvent)
+_WATCHED: Final = (TradeEvent, CrossOrderEvent, CrossPositionEvent, BadFrame)
+"""What we cannot read happened all the same."""
 
 
 class Listener(Protocol):

@@ -12,6 +12,7 @@ from exchange import formulas
 from exchange.formulas import Side
 from exchange.market import Source
 from exchange.money import MOST_SATS, Exact, Sats, Usd, UsdPerBtc
+from exchange.unreadable import Unreadable
 
 PositionId = NewType("PositionId", str)
 
@@ -142,6 +143,8 @@ class PositionsSnapshot:
     """All running isolated trades of one account at one moment; an empty one says there are none."""
 
     positions: tuple[Position, ...]
+    unreadable: tuple[Unreadable, ...] = ()
+    """Shown besides, and not to be read: they are not gone, and nothing is decided on them."""
     at: datetime
     """Aware; when they were read: taken before the request left."""
     source: Source
@@ -150,6 +153,20 @@ class PositionsSnapshot:
     may have come since `at`, our own writes among them."""
     with_cross: bool = False
     """Whether the cross position was read, too: then it is flat if it is not among them."""
+
+    def hidden(self, position_id: str) -> Unreadable | None:
+        """Return the unreadable row that is this position, or may be; None: it runs, or surely not."""
+        if any(each.id == position_id for each in self.positions):
+            return None
+        for row in self.unreadable:
+            if row.id == position_id or (row.id is None and position_id != CROSS):
+                return row
+        return None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether surely nothing runs."""
+        return not self.positions and not self.unreadable
 
     @property
     def fresh_at(self) -> datetime:

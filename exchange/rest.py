@@ -32,6 +32,7 @@ from exchange.position import Position, PositionId, PositionsSnapshot
 from exchange.ratelimit import Limiter, LocalLimiter, Scope
 from exchange.rest_cross import CrossRest
 from exchange.rest_market import MarketRest
+from exchange.rows import Rows
 from exchange.serverclock import ServerClock
 from exchange.trade import (
     CanceledTrade,
@@ -131,7 +132,7 @@ class RestClient:
         return Quote(
             price=ticker.last_price,
             at=at,
-            time_ms=to_ms(ticker.time),
+            time_ms=to_ms(ticker.time or at),
             source=Source.REST,
             index=ticker.index,
         )
@@ -146,8 +147,10 @@ class RestClient:
     def positions(self, *, urgency: SupportsFloat | None = None) -> PositionsSnapshot:
         """Return the running trades with the moment at which they were asked for."""
         at = self._now()
-        positions = self.running_trades(urgency=urgency)
-        return PositionsSnapshot(positions=positions, at=at, source=Source.REST)
+        found = self.running_trades(urgency=urgency)
+        return PositionsSnapshot(
+            positions=tuple(found), unreadable=found.unreadable, at=at, source=Source.REST
+        )
 
     def take_turn(self, urgency: SupportsFloat) -> bool:
         """Take this thread's next turn for a protective write under the limit; False: not free yet."""
@@ -167,15 +170,15 @@ class RestClient:
         """Let others have it, where there was nothing to send."""
         self._transport.leave_turn()
 
-    def running_trades(self, *, urgency: SupportsFloat | None = None) -> tuple[Position, ...]:
+    def running_trades(self, *, urgency: SupportsFloat | None = None) -> Rows[Position]:
         return self._transport.get(
             path("isolated/trades/running"), wire.running_trades, scope=Scope.PRIVATE, urgency=urgency
         )
 
-    def open_trades(self) -> tuple[OpenOrder, ...]:
+    def open_trades(self) -> Rows[OpenOrder]:
         return self._transport.get(path("isolated/trades/open"), wire.open_trades, scope=Scope.PRIVATE)
 
-    def closed_trades(self, span: Span = LATEST) -> tuple[ClosedTrade, ...]:
+    def closed_trades(self, span: Span = LATEST) -> Rows[ClosedTrade]:
         """Return the trades closed in that time, newest first."""
         return self._transport.pages(
             path("isolated/trades/closed"),
@@ -185,7 +188,7 @@ class RestClient:
             key=attrgetter("id"),
         )
 
-    def canceled_trades(self, span: Span = LATEST) -> tuple[CanceledTrade, ...]:
+    def canceled_trades(self, span: Span = LATEST) -> Rows[CanceledTrade]:
         """Return the trades canceled in that time, newest first."""
         return self._transport.pages(
             path("isolated/trades/canceled"),
@@ -197,7 +200,7 @@ class RestClient:
 
     def funding_fees(
         self, span: Span = LATEST, *, trade_id: PositionId | None = None
-    ) -> tuple[FundingFee, ...]:
+    ) -> Rows[FundingFee]:
         """Return the funding of isolated trades in that time, newest first."""
         return self._transport.pages(
             path("isolated/funding-fees"),
@@ -237,7 +240,7 @@ class RestClient:
             protective=True,
         )
 
-    def cancel_all(self) -> tuple[CanceledTrade, ...]:
+    def cancel_all(self) -> Rows[CanceledTrade]:
         """Take back all trades that do not run yet."""
         return self._transport.write(
             "POST", path("isolated/trades/cancel-all"), wire.canceled_trades, protective=True

@@ -16,6 +16,7 @@ from exchange.instrument import path
 from exchange.money import Sats
 from exchange.paging import Span
 from exchange.ratelimit import Scope
+from exchange.rows import Rows
 from exchange.transport import Transport
 from exchange.wire import about, one
 
@@ -38,10 +39,10 @@ class CrossRest:
             path("cross/position"), _POSITION, scope=Scope.PRIVATE, urgency=urgency
         )
 
-    def open_orders(self) -> tuple[CrossOrder, ...]:
+    def open_orders(self) -> Rows[CrossOrder]:
         return self._transport.get(path("cross/orders/open"), wire_cross.orders, scope=Scope.PRIVATE)
 
-    def filled_orders(self, span: Span) -> tuple[CrossOrder, ...]:
+    def filled_orders(self, span: Span) -> Rows[CrossOrder]:
         """Return the orders filled in that time, newest first."""
         return self._transport.pages(
             path("cross/orders/filled"),
@@ -51,7 +52,7 @@ class CrossRest:
             key=lambda order: order.id,
         )
 
-    def transfers(self, span: Span) -> tuple[Transfer, ...]:
+    def transfers(self, span: Span) -> Rows[Transfer]:
         """Return what was moved in and out in that time, newest first."""
         return self._transport.pages(
             path("cross/transfers"),
@@ -61,7 +62,7 @@ class CrossRest:
             key=lambda transfer: transfer.id,
         )
 
-    def funding_fees(self, span: Span) -> tuple[FundingFee, ...]:
+    def funding_fees(self, span: Span) -> Rows[FundingFee]:
         """Return the funding of the cross position in that time, newest first."""
         return self._transport.pages(
             path("cross/funding-fees"),
@@ -97,7 +98,7 @@ class CrossRest:
             protective=True,
         )
 
-    def cancel_all(self) -> tuple[CrossOrder, ...]:
+    def cancel_all(self) -> Rows[CrossOrder]:
         return self._transport.write(
             "POST", path("cross/orders/cancel-all"), wire_cross.orders, protective=True
         )

@@ -9,7 +9,10 @@ from exchange.transport import Transport
 
 
 class MarketRest:
-    """Public reads; they raise TransientError, RejectedError, OperatorNeededError."""
+    """Public reads; they raise TransientError, RejectedError, OperatorNeededError.
+
+    A series with a gap is none: one row of it that cannot be read makes it unreadable.
+    """
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -23,7 +26,7 @@ class MarketRest:
             scope=Scope.PUBLIC,
             key=lambda candle: candle.time,
             query={"range": each},
-        )
+        ).whole()
 
     def funding_settlements(self, span: Span) -> tuple[FundingSettlement, ...]:
         """Return the settlements of that time, newest first."""
@@ -33,7 +36,7 @@ class MarketRest:
             span,
             scope=Scope.PUBLIC,
             key=lambda settlement: settlement.id,
-        )
+        ).whole()
 
     def leaderboard(self) -> Leaderboard:
         return self._transport.get(path("leaderboard"), wire_market.leaderboard, scope=Scope.PUBLIC)

@@ -24,11 +24,12 @@ from exchange.events import (
     WalletDirection,
     WalletEvent,
 )
-from exchange.fields import Fields, from_ms
+from exchange.fields import Fields, from_ms, readable
 from exchange.formulas import Side
 from exchange.instrument import topic
 from exchange.market import CandleRange
 from exchange.position import PositionId
+from exchange.rows import inner_rows
 
 ANNOUNCEMENTS: Final = "announcements"
 LAST_PRICE: Final = topic("lastPrice")
@@ -41,6 +42,16 @@ CROSS_ORDERS: Final = topic("cross/orders")
 CROSS_POSITION: Final = topic("cross/position")
 WALLET_DEPOSIT: Final = "wallet/deposit"
 WALLET_WITHDRAWAL: Final = "wallet/withdrawal"
+
+
+_EXITS: Final = frozenset(
+    {
+        TradeEventKind.CLOSED,
+        TradeEventKind.STOPLOSS,
+        TradeEventKind.TAKEPROFIT,
+        TradeEventKind.LIQUIDATION,
+    }
+)
 
 
 def candles_topic(each: CandleRange) -> str:
@@ -67,28 +78,28 @@ def _price_tick(data: Fields, received_at: datetime) -> PriceTick:
 
 
 def _ticker(data: Fields, received_at: datetime) -> TickerUpdate:
-    funding = data.inner("funding")
+    funding = readable(data.inner, "funding")
     return TickerUpdate(
-        last_price=data.price_or_none("lastPrice"),
-        index=data.price_or_none("index"),
-        funding_rate=funding.number_or_none("rate", least=-1, most=1),
-        funding_time_ms=funding.time_ms("time") if funding.values.get("time") is not None else None,
+        last_price=readable(data.price_or_none, "lastPrice"),
+        index=readable(data.price_or_none, "index"),
+        funding_rate=readable(funding.rate, "rate") if funding else None,
+        funding_time_ms=readable(funding.time_ms, "time") if funding else None,
         time_ms=data.time_ms("time"),
         received_at=received_at,
     )
 
 
 def _trade(data: Fields, received_at: datetime) -> TradeEvent:
-    kind = data.choice("event", TradeEventKind)
+    kind = data.known_choice("event", TradeEventKind)
     trade = data.inner("trade")
     begins = kind in {TradeEventKind.OPEN, TradeEventKind.FILLED}
     funding = kind is TradeEventKind.FUNDING
-    exits = kind.ends_trade and kind is not TradeEventKind.CANCELED
+    exits = kind in _EXITS
     books = exits and kind is not TradeEventKind.LIQUIDATION
     return TradeEvent(
         kind=kind,
         trade_id=PositionId(trade.text("id", most=64)),
-        client_id=trade.text_or_none("clientId", most=1000),
+        client_id=wire.client_id(trade),
         received_at=received_at,
         side=trade.choice("side", Side) if begins else None,
         quantity=trade.usd("quantity") if begins else None,
@@ -107,7 +118,7 @@ def _index(data: Fields, received_at: datetime) -> IndexTick:
 
 def _ladder(data: Fields, received_at: datetime) -> LadderUpdate:
     return LadderUpdate(
-        steps=tuple(wire.step(each) for each in data.inners("buckets")),
+        steps=tuple(inner_rows(data, "buckets", wire.step)),
         time_ms=data.time_ms("time"),
         received_at=received_at,
     )
@@ -143,23 +154,24 @@ def _announcement(data: Fields, received_at: datetime) -> Announcement:
 def _cross_order(data: Fields, received_at: datetime) -> CrossOrderEvent:
     order = data.inner("order")
     return CrossOrderEvent(
-        kind=data.choice("event", CrossOrderEventKind),
+        kind=data.known_choice("event", CrossOrderEventKind),
         order_id=CrossOrderId(order.text("id", most=64)),
-        type=order.choice("type", CrossOrderType),
+        type=order.known_choice("type", CrossOrderType),
         side=order.choice("side", Side),
         quantity=order.usd("quantity"),
         price=order.price("price"),
         filled=order.values.get("filledAt") is not None,
-        client_id=order.text_or_none("clientId", most=1000),
+        client_id=wire.client_id(order),
         received_at=received_at,
     )
 
 
 def _cross_position(data: Fields, received_at: datetime) -> CrossPositionEvent:
     position = data.inner("position")
+    updated_at = readable(lambda name: _moment(position, name), "updatedAt")
     return CrossPositionEvent(
-        kind=data.choice("event", CrossPositionEventKind),
-        position=wire_cross.position_of(position, _moment(position, "updatedAt")),
+        kind=data.known_choice("event", CrossPositionEventKind),
+        position=wire_cross.position_of(position, updated_at),
         received_at=received_at,
     )
 

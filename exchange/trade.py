@@ -131,7 +131,7 @@ class OpenOrder:
     stoploss: UsdPerBtc | None
     trailing: Decimal | None
     takeprofit: UsdPerBtc | None
-    created_at: datetime
+    created_at: datetime | None
     client_id: str | None
 
 
@@ -151,8 +151,8 @@ class ClosedTrade:
     closing_fee: Sats
     funding_fees: Sats
     """Signed: positive was paid."""
-    created_at: datetime
-    closed_at: datetime
+    created_at: datetime | None
+    closed_at: datetime | None
     client_id: str | None
     liquidation: UsdPerBtc | None = None
     """As it was last; with the exits, it tells what ended the trade."""
@@ -168,5 +168,5 @@ class CanceledTrade:
     side: Side
     quantity: Usd
     limit: UsdPerBtc
-    canceled_at: datetime
+    canceled_at: datetime | None
     client_id: str | None

@@ -26,6 +26,7 @@ from exchange.failures import NETWORK_FAILURES, refused, retry_after_s, unanswer
 from exchange.fields import Fields, parse, to_ms
 from exchange.paging import Span, collect, page_of
 from exchange.ratelimit import NOT_URGENT, ORDINARY, RENEWED_S, Limiter, Scope, Waiter
+from exchange.rows import Rows
 from exchange.serverclock import ServerClock
 from exchange.wire import server_time
 
@@ -204,7 +205,7 @@ class Transport:
         scope: Scope,
         key: Callable[[Item], Hashable],
         query: Mapping[str, str] | None = None,
-    ) -> tuple[Item, ...]:
+    ) -> Rows[Item]:
         """Read a list page by page, newest first; `key` tells an item that came on two pages."""
         fixed = dict(query or {})
         return collect(

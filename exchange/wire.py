@@ -1,21 +1,33 @@
 """The exchange's field names of REST v3: JSON documents to values, values to request bodies."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Final, Protocol, TypeVar
 
+from exchange import formulas
 from exchange.account import AccountState
-from exchange.fields import Fields, Scalar, json_text, objects, unreadable
+from exchange.fields import Fields, Scalar, json_text, readable, unreadable
 from exchange.formulas import Side
 from exchange.market import Step, Ticker
-from exchange.money import Sats
+from exchange.money import MAX_PRICE, MIN_PRICE, Sats, Usd, UsdPerBtc
 from exchange.position import Position, PositionId
+from exchange.rows import Rows, inner_rows, rows
 from exchange.trade import CanceledTrade, ClosedTrade, NewTrade, OpenOrder, StopMode
+from exchange.unreadable import Unreadable
 
-_STATES: Final = ("open", "running", "closed", "canceled")
+_DENIED_BY: Final = {
+    "open": ("running", "closed", "canceled"),
+    "running": ("closed", "canceled"),
+    "closed": ("open", "running", "canceled"),
+    "canceled": ("open", "running", "closed"),
+}
+"""The states of a trade, each with those that it cannot have besides (3.6.2)."""
 _MOST_LEVERAGE: Final = 10**6
 _FINEST: Final = Decimal("1e-12")
+_ANY_LEVEL: Final = 10**15
+_NOTHING: Final = Sats(0)
 
 
 Value = TypeVar("Value")
@@ -58,25 +70,31 @@ def server_time(document: object, where: str) -> datetime:
 
 
 def account(document: object, where: str) -> AccountState:
+    """Return the account; only the balance decides, and less than none is none."""
     fields = Fields.of(document, where)
     return AccountState(
-        id=fields.text("id"),
-        username=fields.text("username"),
-        balance=fields.sats("balance"),
-        synthetic_usd=fields.number("syntheticUsdBalance", least=0, most=10**15),
-        fee_tier=fields.integer("feeTier", least=0, most=100),
+        id=readable(fields.text, "id"),
+        username=readable(fields.text, "username"),
+        balance=Sats(max(0, fields.signed_sats("balance"))),
+        # The first tier has the highest fee: whoever reckons with it pays no more in the end.
+        fee_tier=readable(_fee_tier(fields), "feeTier") or 0,
     )
+
+
+def _fee_tier(fields: Fields) -> Callable[[str], int]:
+    return lambda name: fields.integer(name, least=0, most=100)
 
 
 def ticker(document: object, where: str) -> Ticker:
     fields = Fields.of(document, where)
+    steps = readable(lambda name: inner_rows(fields, name, step), "prices")
     return Ticker(
-        time=fields.time("time"),
+        time=readable(fields.time, "time"),
         last_price=fields.price_or_none("lastPrice"),
-        index=fields.price_or_none("index"),
-        funding_rate=fields.number_or_none("fundingRate", least=-1, most=1),
-        funding_time=fields.time_or_none("fundingTime"),
-        steps=tuple(step(item) for item in fields.inners("prices")),
+        index=readable(fields.price_or_none, "index"),
+        funding_rate=readable(fields.rate, "fundingRate"),
+        funding_time=readable(fields.time, "fundingTime"),
+        steps=tuple(steps or ()),
     )
 
 
@@ -89,64 +107,71 @@ def step(fields: Fields) -> Step:
     )
 
 
-def running_trades(document: object, where: str) -> tuple[Position, ...]:
-    positions = tuple(position(fields) for fields in objects(document, where))
-    if len({each.id for each in positions}) < len(positions):
-        raise unreadable(where, "the same id stands twice")
-    return positions
+def running_trades(document: object, where: str) -> Rows[Position]:
+    """Return the trades of the list; of one that stands there in two versions neither is believed."""
+    found = rows(document, position, where)
+    known = {each.id: each for each in found}
+    differ = {each.id for each in found if each != known[each.id]}
+    fault = str(unreadable(where, "the same id stands twice, with different values"))
+    twice = [Unreadable(id=each, label=None, fault=fault) for each in sorted(differ)]
+    return Rows((each for each in known.values() if each.id not in differ), (*found.unreadable, *twice))
 
 
-def open_trades(document: object, where: str) -> tuple[OpenOrder, ...]:
-    return tuple(open_order(fields) for fields in objects(document, where))
+def open_trades(document: object, where: str) -> Rows[OpenOrder]:
+    return rows(document, open_order, where)
 
 
-def canceled_trades(document: object, where: str) -> tuple[CanceledTrade, ...]:
-    return tuple(canceled_trade(fields) for fields in objects(document, where))
+def canceled_trades(document: object, where: str) -> Rows[CanceledTrade]:
+    return rows(document, canceled_trade, where)
 
 
 def living_trade(document: object, where: str) -> Position | OpenOrder:
     """Return what runs or rests: the answer to a new trade, or to a moved stop."""
     fields = Fields.of(document, where)
-    return position(fields) if fields.flag("running") else open_order(fields)
+    return position(fields) if fields.flag_or_false("running") else open_order(fields)
 
 
 def position(fields: Fields) -> Position:
+    """Return a running trade: what can be computed is, and what decides nothing may be missing."""
     _expect_state(fields, "running")
+    size = _size(fields)
+    liquidation = _liquidation(fields, size)
     return Position(
         id=_id(fields),
-        side=fields.choice("side", Side),
-        quantity=fields.usd("quantity"),
-        entry=fields.price("price"),
-        margin=fields.sats("margin", least=1),
-        maintenance_margin=fields.sats("maintenanceMargin"),
-        liquidation=fields.price("liquidation"),
-        leverage=_leverage(fields),
-        stoploss=fields.price_or_none("stoploss"),
-        takeprofit=fields.price_or_none("takeprofit"),
-        filled_at=fields.time_or_none("filledAt"),
-        client_id=_client_id(fields),
+        side=size.side,
+        quantity=size.quantity,
+        entry=size.price,
+        margin=size.margin,
+        maintenance_margin=_maintenance_margin(fields, size, liquidation),
+        liquidation=liquidation,
+        leverage=_leverage(fields, size),
+        stoploss=_exit(fields, "stoploss"),
+        takeprofit=_exit(fields, "takeprofit"),
+        filled_at=readable(fields.time_or_none, "filledAt"),
+        client_id=client_id(fields),
         trailing=_trailing(fields),
-        funding_fees=fields.signed_sats("sumFundingFees"),
+        funding_fees=readable(fields.signed_sats, "sumFundingFees") or _NOTHING,
         cashed_in=_cashed_in(fields),
-        entry_margin=fields.sats_or_none("entryMargin"),
+        entry_margin=readable(fields.sats_or_none, "entryMargin"),
     )
 
 
 def open_order(fields: Fields) -> OpenOrder:
     _expect_state(fields, "open")
+    size = _size(fields)
     return OpenOrder(
         id=_id(fields),
-        side=fields.choice("side", Side),
-        quantity=fields.usd("quantity"),
-        margin=fields.sats("margin", least=1),
-        leverage=_leverage(fields),
-        limit=fields.price("price"),
-        liquidation=fields.price("liquidation"),
-        stoploss=fields.price_or_none("stoploss"),
+        side=size.side,
+        quantity=size.quantity,
+        margin=size.margin,
+        leverage=_leverage(fields, size),
+        limit=size.price,
+        liquidation=_liquidation(fields, size),
+        stoploss=_exit(fields, "stoploss"),
         trailing=_trailing(fields),
-        takeprofit=fields.price_or_none("takeprofit"),
-        created_at=fields.time("createdAt"),
-        client_id=_client_id(fields),
+        takeprofit=_exit(fields, "takeprofit"),
+        created_at=readable(fields.time, "createdAt"),
+        client_id=client_id(fields),
     )
 
 
@@ -162,13 +187,13 @@ def closed_trade(fields: Fields) -> ClosedTrade:
         profit=fields.signed_sats("pl"),
         opening_fee=fields.sats("openingFee"),
         closing_fee=fields.sats("closingFee"),
-        funding_fees=fields.signed_sats("sumFundingFees"),
-        created_at=fields.time("createdAt"),
-        closed_at=fields.time("closedAt"),
-        client_id=_client_id(fields),
-        liquidation=fields.price_or_none("liquidation"),
-        stoploss=fields.price_or_none("stoploss"),
-        takeprofit=fields.price_or_none("takeprofit"),
+        funding_fees=readable(fields.signed_sats, "sumFundingFees") or _NOTHING,
+        created_at=readable(fields.time, "createdAt"),
+        closed_at=readable(fields.time, "closedAt"),
+        client_id=client_id(fields),
+        liquidation=readable(fields.price_or_none, "liquidation"),
+        stoploss=_exit(fields, "stoploss"),
+        takeprofit=_exit(fields, "takeprofit"),
     )
 
 
@@ -179,8 +204,8 @@ def canceled_trade(fields: Fields) -> CanceledTrade:
         side=fields.choice("side", Side),
         quantity=fields.usd("quantity"),
         limit=fields.price("price"),
-        canceled_at=fields.time("closedAt"),
-        client_id=_client_id(fields),
+        canceled_at=readable(fields.time, "closedAt"),
+        client_id=client_id(fields),
     )
 
 
@@ -205,12 +230,58 @@ def _id(fields: Fields) -> PositionId:
     return PositionId(fields.text("id", most=64))
 
 
-def _client_id(fields: Fields) -> str | None:
-    return fields.text_or_none("clientId", most=1000)
+def client_id(fields: Fields) -> str | None:
+    """Return the label; whatever is longer than any of ours, or no text, is none of ours."""
+    return readable(lambda name: fields.text_or_none(name, most=1000), "clientId")
 
 
-def _leverage(fields: Fields) -> Decimal:
-    return fields.number("leverage", least=_FINEST, most=_MOST_LEVERAGE)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Size:
+    """What every formula needs; nothing tells it where it cannot be read."""
+
+    side: Side
+    quantity: Usd
+    price: UsdPerBtc
+    margin: Sats
+
+
+def _size(fields: Fields) -> _Size:
+    return _Size(
+        side=fields.choice("side", Side),
+        quantity=fields.usd("quantity"),
+        price=fields.price("price"),
+        margin=fields.sats("margin", least=1),
+    )
+
+
+def _liquidation(fields: Fields, size: _Size) -> UsdPerBtc:
+    """Return what the exchange shows where that is a price, else what its formula gives (6.6).
+
+    A short at 1x has no price at which it is liquidated, and may show anything there.
+    """
+    computed = formulas.liquidation_price(size.side, size.quantity, size.price, size.margin)
+    return readable(fields.price, "liquidation") or max(MIN_PRICE, computed)
+
+
+def _maintenance_margin(fields: Fields, size: _Size, liquidation: UsdPerBtc) -> Sats:
+    """Return what the exchange shows, else the reserve for closing (6.4); one below 0 is no reserve."""
+    shown = readable(fields.sats, "maintenanceMargin")
+    return formulas.closing_reserve(size.quantity, liquidation) if shown is None else shown
+
+
+def _leverage(fields: Fields, size: _Size) -> Decimal:
+    """Return what the exchange shows, else what size and margin make of it (6.3)."""
+    shown = readable(lambda name: fields.number(name, least=_FINEST, most=_MOST_LEVERAGE), "leverage")
+    if shown is not None:
+        return shown
+    computed = formulas.leverage_of(size.quantity, size.price, size.margin)
+    return Decimal(computed.numerator) / Decimal(computed.denominator)
+
+
+def _exit(fields: Fields, name: str) -> UsdPerBtc | None:
+    """Return the level of an exit; 0 says unset (3.6.2), and beyond all prices none is ever reached."""
+    level = fields.number_or_none(name, least=-_ANY_LEVEL, most=_ANY_LEVEL)
+    return UsdPerBtc(level) if level is not None and MIN_PRICE <= level <= MAX_PRICE else None
 
 
 def _trailing(fields: Fields) -> Decimal | None:
@@ -219,13 +290,14 @@ def _trailing(fields: Fields) -> Decimal | None:
 
 
 def _cashed_in(fields: Fields) -> Sats:
-    return Sats(fields.sats("sumCashInPl") + fields.sats("sumCashInMargin"))
+    parts = (readable(fields.sats, name) for name in ("sumCashInPl", "sumCashInMargin"))
+    return Sats(sum(part or 0 for part in parts))
 
 
 def _expect_state(fields: Fields, expected: str) -> None:
-    """A trade is in exactly one state (3.6.2); one in another than the list's must not be acted on."""
-    actual = [state for state in _STATES if fields.flag(state)]
-    if actual != [expected]:
-        raise fields.fault(
-            expected, f"does not hold: the trade says {' and '.join(actual) or 'nothing'}"
-        )
+    """A trade in another state than the list's must not be acted on; one that is filled runs (12)."""
+    others = [state for state in _DENIED_BY[expected] if fields.flag_or_false(state)]
+    if not fields.flag(expected) or others:
+        said = [state for state in _DENIED_BY if fields.flag_or_false(state)]
+        problem = f"does not hold: the trade says {' and '.join(said) or 'nothing'}"
+        raise fields.fault(expected, problem)

@@ -5,6 +5,7 @@ from typing import Final
 
 from exchange.fields import Fields
 from exchange.market import BestPrice, Candle, FundingSettlement, Leader, Leaderboard
+from exchange.rows import inner_rows
 
 _MOST: Final = 10**18
 
@@ -50,11 +51,12 @@ def leaderboard(document: object, where: str) -> Leaderboard:
 
 
 def _leaders(fields: Fields, name: str) -> tuple[Leader, ...]:
-    return tuple(
-        Leader(
-            username=each.text("username"),
-            profit=each.integer("pl", least=-_MOST, most=_MOST),
-            direction=each.integer("direction", least=-_MOST, most=_MOST),
-        )
-        for each in fields.inners(name)
+    return tuple(inner_rows(fields, name, _leader))
+
+
+def _leader(fields: Fields) -> Leader:
+    return Leader(
+        username=fields.text("username"),
+        profit=fields.integer("pl", least=-_MOST, most=_MOST),
+        direction=fields.integer("direction", least=-_MOST, most=_MOST),
     )

@@ -12,7 +12,8 @@ from django.db.models import Q
 from accounts.models import Account
 from accounts.switch import Switch, switch_field
 from exchange.formulas import Side
-from exchange.position import PositionId, Regime
+from exchange.position import CROSS, PositionId, Regime
+from exchange.unreadable import Unreadable
 
 REGIMES = [
     (Regime.ISOLATED.value, "Isolated trades"),
@@ -121,6 +122,12 @@ class PositionAutomation(Automation):
     @property
     def rule_positions(self) -> frozenset[PositionId]:
         return frozenset(PositionId(each) for each in self.only_positions)
+
+    def may_cover(self, row: Unreadable) -> bool:
+        """Whether it would look at a position of which at most the id is known."""
+        of_regime = (row.id == CROSS) is (self.regime == Regime.CROSS)
+        named = not self.only_positions or row.id is None or row.id in self.only_positions
+        return of_regime and named
 
 
 def regime_is_known(name: str) -> models.CheckConstraint:

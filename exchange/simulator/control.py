@@ -11,7 +11,7 @@ from exchange.money import Sats
 from exchange.simulator import codec
 from exchange.simulator.engine.market import checked_price
 from exchange.simulator.engine.refused import Refused
-from exchange.simulator.faults import Fault, Kind
+from exchange.simulator.faults import NOWHERE, Fault, Kind
 from exchange.simulator.paper import Paper, Push
 from exchange.simulator.rest import payloads
 from exchange.simulator.rest.answers import ApiError, bad_request
@@ -152,7 +152,11 @@ class FaultsDoor(ControlDoor):
     def get(self) -> None:
         self.send(
             [
-                {name: getattr(fault, name) for name in _FAULT_FIELDS}
+                {
+                    name: value
+                    for name in _FAULT_FIELDS
+                    if (value := getattr(fault, name)) is not NOWHERE
+                }
                 for fault in self.paper.faults.waiting
             ]
         )
@@ -194,6 +198,9 @@ def fault_in(params: Params) -> Fault:
         status=integer("status", usual.status, least=400, most=599),
         ms=integer("ms", usual.ms, least=0, most=MOST_HITS),
         share=_share(params, "share", least=-1) if params.has("share") else usual.share,
+        id=text("id"),
+        field=text("field") or usual.field,
+        value=params.values.get("value", NOWHERE),
     )
 
 

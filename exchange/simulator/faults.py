@@ -1,8 +1,9 @@
 """Faults on demand: what goes wrong, for whom, how often (design, section 6)."""
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from dataclasses import field as field_of
 from enum import StrEnum
 from typing import Final
 
@@ -18,6 +19,8 @@ class Kind(StrEnum):
     """Hold the request back for `ms`, then do as usual."""
     LATE_ANSWER = "late_answer"
     """Apply the request, then hold its answer back for `ms`."""
+    ODD = "odd"
+    """Answer as usual, but show `field` as `value`, or not at all: of the object `id`, or of each."""
 
     FROZEN = "frozen"
     """Send no push any more; requests are still answered."""
@@ -59,6 +62,8 @@ PUSH_KINDS: Final = frozenset(
         Kind.FUTURE,
     }
 )
+NOWHERE: Final = object()
+"""The value of a field that is left out."""
 ACTS: Final = frozenset({Kind.CUT, Kind.HALF_OPEN, Kind.REFUSE})
 """They happen when they are ordered; the others wait for their requests and pushes."""
 _ENDLESS: Final = 1_000_000_000
@@ -70,7 +75,7 @@ class Fault:
 
     kind: Kind
     next: int | None = None
-    """How many hits are left; by default one, or endless with a probability or when frozen."""
+    """How many hits are left; by default one, or endless with a probability, when frozen or odd."""
     probability: float | None = None
     """Of a hit, for each that matches."""
     seed: int = 1
@@ -85,12 +90,15 @@ class Fault:
     status: int = 503
     ms: int = 1000
     share: float = -0.3
-    _draws: random.Random = field(init=False, repr=False)
+    id: str | None = None
+    field: str = ""
+    value: object = NOWHERE
+    _draws: random.Random = field_of(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._draws = random.Random(self.seed)  # noqa: S311 - chance, not a secret
         if self.next is None:
-            endless = self.probability is not None or self.kind is Kind.FROZEN
+            endless = self.probability is not None or self.kind in {Kind.FROZEN, Kind.ODD}
             self.next = _ENDLESS if endless else 1
 
     def hits(self) -> bool:
@@ -117,12 +125,24 @@ class Faults:
     def for_request(self, *, method: str, path: str, account: str | None) -> Fault | None:
         return self._take(
             lambda fault: (
-                fault.kind not in PUSH_KINDS
+                fault.kind not in PUSH_KINDS | {Kind.ODD}
                 and fault.method in {None, method}
                 and fault.path in {None, path}
                 and fault.account in {None, account}
             )
         )
+
+    def for_answer(self, *, method: str, path: str, account: str | None) -> Iterator[Fault]:
+        """Yield all that make something odd in the answer: they do not stand in for each other."""
+        for fault in list(self.waiting):
+            if (
+                fault.kind is Kind.ODD
+                and fault.method in {None, method}
+                and fault.path in {None, path}
+                and fault.account in {None, account}
+                and self._strikes(fault)
+            ):
+                yield fault
 
     def for_push(self, *, topic: str, account: str | None) -> Fault | None:
         return self._take(
@@ -134,9 +154,24 @@ class Faults:
         )
 
     def _take(self, matches: Callable[[Fault], bool]) -> Fault | None:
-        for fault in self.waiting:
-            if matches(fault) and fault.hits():
-                if fault.next == 0:
-                    self.waiting.remove(fault)
-                return fault
-        return None
+        return next((each for each in self.waiting if matches(each) and self._strikes(each)), None)
+
+    def _strikes(self, fault: Fault) -> bool:
+        hits = fault.hits()
+        if hits and fault.next == 0:
+            self.waiting.remove(fault)
+        return hits
+
+
+def made_odd(document: object, fault: Fault) -> object:
+    """Return the document of an answer with the fault's field changed in every object that it hits."""
+    if isinstance(document, list):
+        return [made_odd(each, fault) for each in document]
+    if not isinstance(document, dict):
+        return document
+    made = {name: made_odd(value, fault) for name, value in document.items()}
+    if fault.field in made and fault.id in {None, document.get("id")}:
+        made[fault.field] = fault.value
+        if fault.value is NOWHERE:
+            del made[fault.field]
+    return made

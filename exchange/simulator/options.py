@@ -37,6 +37,7 @@ def settings_from(arguments: Sequence[str]) -> Settings:
             most_trade_margin=options.most_trade_margin,
             most_account_margin=options.most_account_margin,
             slippage=options.slippage,
+            funding_to_margin=options.funding_to_margin,
         ),
         tls=options.tls,
         funding_rate=options.funding_rate,
@@ -147,6 +148,11 @@ def _add_rules(parser: argparse.ArgumentParser) -> None:
         "--slippage",
         action="store_true",
         help="stops and targets execute at the price that crossed them, not at their own",
+    )
+    add(
+        "--funding-to-margin",
+        action="store_true",
+        help="funding that a trade receives goes to its margin, not to the free balance",
     )
 
 

@@ -25,26 +25,26 @@ class Windows:
     """Counts per name: a key, an IP. A budget is full again `window_s` after its first use."""
 
     def __init__(self, rate: Rate) -> None:
-        self._rate = rate
+        self.rate = rate
         self._windows: dict[str, _Window] = {}
 
     def take(self, name: str, now_s: float) -> bool:
         """Use one; False, and nothing used, where none is left. `now_s` never goes back."""
         window = self._current(name, now_s)
-        if window.used >= self._rate.most:
+        if window.used >= self.rate.most:
             return False
         window.used += 1
         return True
 
     def left(self, name: str, now_s: float) -> int:
-        return self._rate.most - self._current(name, now_s).used
+        return self.rate.most - self._current(name, now_s).used
 
     def full_in_s(self, name: str, now_s: float) -> float:
         """Return the seconds until the budget is full again."""
-        return self._current(name, now_s).begins_s + self._rate.window_s - now_s
+        return self._current(name, now_s).begins_s + self.rate.window_s - now_s
 
     def _current(self, name: str, now_s: float) -> _Window:
         window = self._windows.get(name)
-        if window is None or now_s - window.begins_s >= self._rate.window_s:
+        if window is None or now_s - window.begins_s >= self.rate.window_s:
             window = self._windows[name] = _Window(now_s, 0)
         return window

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -12,12 +13,17 @@ from hypothesis import strategies as st
 
 from exchange import topics, wire, wire_cross, wire_market
 from exchange.config import Timeouts
+from exchange.entries import positions_of, positions_text
 from exchange.errors import ExchangeError, OperatorNeededError, RejectedError, storable
 from exchange.events import BadFrame
 from exchange.failures import refused
 from exchange.fields import Fields, parse
+from exchange.market import Source
+from exchange.money import Sats, UsdPerBtc
 from exchange.paging import page_of
+from exchange.position import PositionsSnapshot
 from exchange.protocol import Conversation
+from exchange.rows import Rows, rows
 from exchange.serverclock import ServerClock
 from tests.exchange import documents
 
@@ -111,6 +117,57 @@ def test_the_sound_document_is_read(read: Read, document: object) -> None:
 def test_one_wrong_value_is_read_or_refused(case: tuple[Read, object]) -> None:
     read, document = case
     assert_read_or_refused(read, json.dumps(document))
+
+
+LISTS: list[tuple[Callable[[object, str], Rows[Any]], Any]] = [
+    (wire.running_trades, documents.running_trade()),
+    (wire.open_trades, documents.open_trade()),
+    (wire.canceled_trades, documents.canceled_trade()),
+    (wire_cross.orders, documents.cross_order()),
+    (lambda document, where: rows(document, wire.closed_trade, where), documents.closed_trade()),
+]
+
+
+@given(
+    st.sampled_from(LISTS).flatmap(
+        lambda each: st.tuples(st.just(each), st.lists(changed(each[1]) | anything, max_size=3))
+    ),
+    st.integers(0, 3),
+)
+def test_no_row_spoils_another_and_none_is_lost(
+    case: tuple[tuple[Callable[[object, str], Rows[Any]], Any], list[Any]], place: int
+) -> None:
+    (read, document), odd = case
+    sound = document | {"id": "the sound one"}
+    sent = [*odd[:place], sound, *odd[place:]]
+
+    found = read(parse(json.dumps(sent), "here"), "here")
+
+    assert found.shows("the sound one")
+    assert found.find("the sound one") is not None
+    names = {each["id"] for each in odd if isinstance(each, dict) and isinstance(each.get("id"), str)}
+    known = {each.id for each in found} | {each.id for each in found.unreadable}
+    assert {storable(name) for name in names if 0 < len(name) <= 64} <= known
+    unnamed = len(odd) - len(names)
+    assert len(found) + len(found.unreadable) >= len(names) + bool(unnamed)
+
+
+@given(st.lists(changed(documents.running_trade()), max_size=3))
+def test_whatever_is_read_can_be_reckoned_with_and_kept(odd: list[Any]) -> None:
+    found = wire.running_trades(parse(json.dumps(odd), "here"), "here")
+    price = UsdPerBtc(Decimal(90_000))
+    for position in found:
+        assert 0 <= position.margin_ratio_at(price) <= 1 or position.maintenance_margin == 0
+        assert position.liquidation_distance_at(price) < 10**9
+        assert position.with_margin_added(Sats(1)).margin == position.margin + 1
+    snapshot = PositionsSnapshot(
+        positions=tuple(found), unreadable=found.unreadable, at=AT, source=Source.REST
+    )
+    held = positions_of(positions_text(snapshot))
+    assert held.positions == snapshot.positions
+    assert [(each.id, each.fault) for each in held.unreadable] == [
+        (each.id, each.fault) for each in snapshot.unreadable
+    ]
 
 
 @given(st.sampled_from(DOCUMENTS), anything)

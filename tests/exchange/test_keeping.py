@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from math import inf
 
@@ -7,6 +8,7 @@ from exchange.config import PoolPace
 from exchange.keeping import Care, Keeping
 from exchange.market import Source
 from exchange.position import PositionsSnapshot
+from exchange.unreadable import Unreadable
 from exchange.wire import one, position
 from tests.exchange import documents
 
@@ -31,6 +33,21 @@ def kept(*, live: bool = False) -> Keeping:
     keeping.read(snapshot(), 0)
     keeping.live, keeping.heard_s = live, 0 if live else -inf
     return keeping
+
+
+def test_what_cannot_be_read_is_read_again_soon_and_then_as_often_as_without_a_stream() -> None:
+    keeping = kept(live=True)
+    row = Unreadable(id="t", label=None, fault="side is hold")
+    waits = []
+    for at_s in (1, 2, 3, 4):
+        keeping.begin_reading(at_s)
+        keeping.read(replace(snapshot(at_s, count=0), unreadable=(row,)), at_s)
+        waits.append(keeping.due_s(at_s, 15) - at_s)
+    assert waits == [1, 2, 4, 4]
+    assert keeping.empty_since_s is None, "something runs"
+    keeping.begin_reading(5)
+    keeping.read(snapshot(5), 5)
+    assert keeping.due_s(5, 15) == 20
 
 
 def test_an_account_never_read_is_due_at_once() -> None:

@@ -16,6 +16,7 @@ from exchange.pool import Member, SessionPool
 from exchange.position import PositionsSnapshot
 from exchange.rest import RestClient
 from exchange.simulator.running import Simulator
+from exchange.topics import ISOLATED_TRADES
 from exchange.trade import NewTrade
 from tests.exchange.places import endpoints_of
 from tests.exchange.stream_script import StreamScript, scripted_stream
@@ -142,6 +143,15 @@ def test_an_event_has_the_positions_read_at_once(venue: Simulator, open_pool: Op
     wait_live(pool, 1)
     buy(venue, 0)
     wait_until(lambda: log.snapshots[0][-1].positions, what="the new position")
+
+
+def test_so_has_a_push_that_cannot_be_read(venue: Simulator, open_pool: Open, log: Log) -> None:
+    pool = open_pool()
+    pool.follow(member(venue, 0))
+    wait_live(pool, 1)
+    venue.fault("garbage", topic=ISOLATED_TRADES)
+    buy(venue, 0)
+    wait_until(lambda: log.snapshots[0][-1].positions, within_s=4, what="the new position")
 
 
 def test_signs_of_life_keep_positions_fresh_without_reading(

@@ -124,10 +124,8 @@ def test_a_flat_position_has_no_side_and_no_price(script: Script, cross: CrossRe
 @pytest.mark.parametrize(
     ("changed", "field"),
     [
-        pytest.param({"liquidation": None}, "liquidation", id="a running one must say its end"),
-        pytest.param({"entryPrice": None}, "entryPrice", id="and its beginning"),
+        pytest.param({"entryPrice": None}, "entryPrice", id="a running one must say its beginning"),
         pytest.param({"quantity": 0.5}, "quantity", id="part of a contract"),
-        pytest.param({"leverage": 101}, "leverage", id="leverage out of range"),
         pytest.param({"margin": "5"}, "margin", id="text"),
     ],
 )
@@ -137,6 +135,42 @@ def test_a_fault_in_a_position_names_its_field(
     script.then(answer(POSITION | changed))
     with pytest.raises(OperatorNeededError, match=f"field {field} "):
         cross.position()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param({"liquidation": None}, id="no liquidation"),
+        pytest.param({"liquidation": 0}, id="liquidation at 0"),
+        pytest.param({"liquidation": 1e9}, id="liquidation beyond all prices"),
+        pytest.param({"maintenanceMargin": -1}, id="a reserve below 0"),
+        pytest.param({"runningMargin": "100000"}, id="a margin as text"),
+        pytest.param({"leverage": 101}, id="leverage out of range"),
+        pytest.param({"leverage": None, "liquidation": {}}, id="several"),
+    ],
+)
+def test_what_can_be_computed_of_a_position_is(
+    script: Script, cross: CrossRest, changed: dict[str, Any]
+) -> None:
+    script.then(answer(POSITION | changed), answer(POSITION))
+    assert cross.position() == cross.position()
+
+
+@pytest.mark.parametrize(
+    "name", ["initialMargin", "tradingFees", "fundingFees", "totalPl", "deltaPl", "updatedAt"]
+)
+@pytest.mark.parametrize("value", [None, "text", {}, 1e30])
+def test_what_decides_nothing_about_a_position_may_be_anything(
+    script: Script, cross: CrossRest, name: str, value: object
+) -> None:
+    script.then(answer(POSITION | {name: value}))
+    assert cross.position().liquidation == Decimal(199402)
+
+
+def test_an_order_of_a_type_that_is_new_to_us_is_read(script: Script, cross: CrossRest) -> None:
+    script.then(answer([documents.cross_order(type="iceberg")]))
+    (order,) = cross.open_orders()
+    assert (order.type, order.quantity) == (None, 10)
 
 
 def test_an_order_tells_its_state(script: Script, cross: CrossRest) -> None:

@@ -110,7 +110,6 @@ def test_each_event_of_a_trade_brings_its_own_fields(
 @pytest.mark.parametrize(
     ("event", "trade", "field"),
     [
-        pytest.param("exploded", BEGUN, "data.event", id="unknown event"),
         pytest.param("open", BEGUN | {"side": "b"}, "data.trade.side", id="unknown side"),
         pytest.param("closed", ENDED, "data.trade.pl", id="profit missing"),
         pytest.param("filled", BEGUN | {"margin": 0.5}, "data.trade.margin", id="part of a sat"),
@@ -119,6 +118,42 @@ def test_each_event_of_a_trade_brings_its_own_fields(
 def test_a_fault_in_an_event_names_its_field(event: str, trade: dict[str, object], field: str) -> None:
     with pytest.raises(OperatorNeededError, match=f"field {field} "):
         trade_push(event, **trade)
+
+
+def test_an_event_of_a_kind_that_is_new_to_us_tells_which_trade_it_is_about() -> None:
+    trade = {"id": "t", "clientId": "x" * 1001, "side": "sideways"}
+    data = {"pair": "btc_usd", "event": "exploded", "trade": trade}
+    assert push(topics.ISOLATED_TRADES, data) == TradeEvent(
+        kind=None, trade_id=PositionId("t"), client_id=None, received_at=AT
+    )
+
+
+@pytest.mark.parametrize(
+    ("topic", "data"),
+    [
+        pytest.param(
+            topics.CROSS_ORDERS,
+            {"event": "exploded", "order": documents.cross_order(type="iceberg")},
+            id="order",
+        ),
+        pytest.param(
+            topics.CROSS_POSITION,
+            {"event": "exploded", "position": documents.cross_position()},
+            id="position",
+        ),
+    ],
+)
+def test_so_does_one_about_the_cross_position(topic: str, data: dict[str, Any]) -> None:
+    told = push(topic, data)
+    assert isinstance(told, CrossOrderEvent | CrossPositionEvent)
+    assert told.kind is None
+
+
+def test_a_ticker_may_hold_what_we_cannot_read() -> None:
+    data = {"time": 5, "lastPrice": 100000, "index": "text", "funding": {"rate": 7}}
+    told = push(topics.TICKER, data)
+    assert isinstance(told, TickerUpdate)
+    assert (told.last_price, told.index, told.funding_rate) == (PRICE, None, None)
 
 
 @pytest.mark.parametrize(

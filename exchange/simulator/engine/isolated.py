@@ -109,7 +109,7 @@ class IsolatedBook:
                 self._step(self._fill(trade, trade.price, now_ms), trade.price, now, now_ms)
 
     def fund(self, settlement: Settlement) -> None:
-        """Let every running trade pay funding from its margin, or receive it on the balance (6.5)."""
+        """Let every running trade pay funding from its margin, or receive it by the rules (6.5)."""
         for trade in self.listed(State.RUNNING):
             self._fund(trade, settlement)
 
@@ -122,15 +122,16 @@ class IsolatedBook:
         self._funding.append(
             FundingFee(fee=fee, settlement=settlement.id, time_ms=settlement.time_ms, trade=trade.id)
         )
-        self._desk.wallet.give(max(0, -fee))
-        margin = Sats(trade.margin - max(0, fee))
+        to_balance = 0 if self._desk.rules.funding_to_margin else max(0, -fee)
+        self._desk.wallet.give(to_balance)
+        margin = Sats(trade.margin - fee - to_balance)
         funded = replace(trade, sum_funding_fees=Sats(trade.sum_funding_fees + fee))
         if margin * MAX_LEVERAGE < formulas.notional(trade.quantity, trade.price):
             # Beyond the highest leverage no trade may run: it is closed at the market (6.11).
             price = self._market.execution_price(trade.side.opposite, trade.quantity)
             self._end(replace(funded, margin=margin), Exit.BY_USER, price, settlement.time_ms)
             return
-        if fee > 0:
+        if margin != trade.margin:
             funded = with_margin(funded, margin)
         self._keep(funded)
         self._desk.emit(events.trade_funded(self._desk.account, funded, self._funding[-1]))

@@ -1,4 +1,4 @@
-"""Rules of the exchange that its sources leave open, as settings (API notes, 6.1, 6.10)."""
+"""Rules of the exchange that its sources leave open, as settings (API notes, 6.1, 6.5, 6.10)."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -16,6 +16,8 @@ class Rules:
     """Of all isolated trades of an account together; None is no limit."""
     slippage: bool = False
     """Whether a stop or target executes at the price that crossed it, not at its own."""
+    funding_to_margin: bool = False
+    """Whether funding that a trade receives goes to its margin, not to the free balance."""
 
 
 USUAL: Final = Rules()

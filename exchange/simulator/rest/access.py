@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import Final
 
 from exchange.simulator.engine.account import Account, Scope
@@ -51,6 +52,19 @@ class Gate:
         self._find = find
         self._private = Windows(limits.private_rest) if limits else None
         self._public = Windows(limits.public_rest) if limits else None
+
+    def quota(self, request: Incoming, *, private: bool) -> Mapping[str, str]:
+        """Return the headers that tell the limit, and what is left of it (12)."""
+        windows, name = (self._private, request.key) if private else (self._public, request.ip)
+        if windows is None or name is None:
+            return {}
+        policy = "private" if private else "public"
+        left, full_in_s = windows.left(name, request.now_s), windows.full_in_s(name, request.now_s)
+        rate = windows.rate
+        return {
+            "RateLimit-Policy": f'"{policy}";q={rate.most};w={ceil(rate.window_s)}',
+            "RateLimit": f'"{policy}";r={left};t={ceil(full_in_s)}',
+        }
 
     def admit_anyone(self, request: Incoming) -> None:
         if self._public and not self._public.take(request.ip, request.now_s):

@@ -1,8 +1,10 @@
 """The endpoints of the account and of money in, out and across (API notes, 3.5, 3.8, 3.9)."""
 
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 from fractions import Fraction
+from typing import Final
 
 from exchange.money import Sats
 from exchange.simulator.codec import iso, iso_or_none
@@ -14,10 +16,32 @@ from exchange.simulator.rest.endpoints import Call, Done, Read, Routes, Write
 from exchange.simulator.rest.paging import page
 from exchange.simulator.rest.params import MOST_SATS
 
+_HASH: Final = re.compile("[0-9a-fA-F]{64}")
+
 
 class AddressFormat(StrEnum):
     P2TR = "p2tr"
     P2WPKH = "p2wpkh"
+
+
+class DepositStatus(StrEnum):
+    MEMPOOL = "MEMPOOL"
+    CONFIRMED = "CONFIRMED"
+    IRREVERSIBLE = "IRREVERSIBLE"
+
+
+class LightningStatus(StrEnum):
+    FAILED = "failed"
+    PROCESSED = "processed"
+    PROCESSING = "processing"
+
+
+class OnChainStatus(StrEnum):
+    CANCELED = "canceled"
+    PENDING = "pending"
+    PROCESSED = "processed"
+    PROCESSING = "processing"
+    REJECTED = "rejected"
 
 
 class Asset(StrEnum):
@@ -46,6 +70,10 @@ def _new_address(call: Call) -> Done:
 def _deposit(call: Call) -> Done:
     amount = Sats(call.params.integer("amount", least=1, most=MOST_SATS))
     comment = call.params.text("comment") if call.params.has("comment") else None
+    if call.params.has("descriptionHash") and not _HASH.fullmatch(
+        call.params.text("descriptionHash", least=0)
+    ):
+        raise bad_request("descriptionHash must be 64 hexadecimal digits")
     deposit, request = call.account.movements.invoice(amount, comment, call.now_ms)
     return Done(answer={"depositId": deposit.id, "paymentRequest": request}, effect="invoice")
 
@@ -66,7 +94,8 @@ def _withdraw_on_chain(call: Call) -> Done:
     amount = Sats(call.params.integer("amount", least=1, most=MOST_SATS))
     address = call.params.text("address")
     done = call.account.movements.withdraw_on_chain(address, amount, call.now_ms)
-    return Done(answer=_on_chain(done), effect=f"balance -{done.amount}")
+    more = {"uid": call.account.id, "updatedAt": iso(done.created_at_ms)}
+    return Done(answer=_on_chain(done) | more, effect=f"balance -{done.amount}")
 
 
 def _on_chain(value: Withdrawal) -> dict[str, object]:
@@ -75,14 +104,16 @@ def _on_chain(value: Withdrawal) -> dict[str, object]:
         "amount": value.amount,
         "address": value.address,
         "createdAt": iso(value.created_at_ms),
-        "status": "pending",
+        "fee": None,
+        "status": OnChainStatus.PENDING,
+        "txId": None,
     }
 
 
 def _lightning_deposits(call: Call) -> object:
     deposits = call.account.movements.deposits[::-1]
     if call.params.has("settled"):
-        settled = call.params.text("settled") == "true"
+        settled = call.params.flag("settled")
         deposits = [each for each in deposits if (each.settled_at_ms is not None) is settled]
     return page(deposits, call.params, time_ms=lambda each: each.created_at_ms, render=_shown)
 
@@ -99,7 +130,8 @@ def _shown(value: Deposit) -> dict[str, object]:
 
 
 def _lightning_withdrawals(call: Call) -> object:
-    found = [each for each in _withdrawals(call, "processed") if each.payment_hash]
+    listed = _withdrawals(call, LightningStatus, LightningStatus.PROCESSED)
+    found = [each for each in listed if each.payment_hash]
     return page(found, call.params, time_ms=lambda each: each.created_at_ms, render=_lightning_shown)
 
 
@@ -108,27 +140,40 @@ def _lightning_shown(value: Withdrawal) -> dict[str, object]:
         "id": value.id,
         "amount": value.amount,
         "createdAt": iso(value.created_at_ms),
+        "destination": None,
         "fee": 0,
         "paymentHash": value.payment_hash,
-        "status": "processed",
+        "status": LightningStatus.PROCESSED,
     }
 
 
 def _on_chain_withdrawals(call: Call) -> object:
-    found = [each for each in _withdrawals(call, "pending") if each.address]
+    found = [each for each in _withdrawals(call, OnChainStatus, OnChainStatus.PENDING) if each.address]
     return page(
         found,
         call.params,
         time_ms=lambda each: each.created_at_ms,
-        render=lambda each: {**_on_chain(each), "fee": None, "txId": None},
+        render=_on_chain,
     )
 
 
-def _withdrawals(call: Call, status: str) -> Iterable[Withdrawal]:
+def _withdrawals(call: Call, known: type[StrEnum], only: StrEnum) -> Iterable[Withdrawal]:
     """Return the withdrawals, none where another status than their only one is asked for."""
-    if call.params.has("status") and call.params.text("status") != status:
+    if call.params.has("status") and call.params.choice("status", known) is not only:
         return []
     return call.account.movements.withdrawals[::-1]
+
+
+def _on_chain_deposits(call: Call) -> object:
+    if call.params.has("status"):
+        call.params.choice("status", DepositStatus)
+    return _nothing_yet(call)
+
+
+def _notifications(call: Call) -> object:
+    if call.params.has("read"):
+        call.params.flag("read")
+    return _nothing_yet(call)
 
 
 def _nothing_yet(call: Call) -> object:
@@ -189,14 +234,14 @@ ROUTES: Routes = {
         scope=Scope.WITHDRAWALS_WRITE, run=_withdraw_on_chain
     ),
     ("GET", "/v3/account/deposits/lightning"): Read(scope=Scope.DEPOSITS_READ, run=_lightning_deposits),
-    ("GET", "/v3/account/deposits/on-chain"): Read(scope=Scope.DEPOSITS_READ, run=_nothing_yet),
+    ("GET", "/v3/account/deposits/on-chain"): Read(scope=Scope.DEPOSITS_READ, run=_on_chain_deposits),
     ("GET", "/v3/account/withdrawals/lightning"): Read(
         scope=Scope.WITHDRAWALS_READ, run=_lightning_withdrawals
     ),
     ("GET", "/v3/account/withdrawals/on-chain"): Read(
         scope=Scope.WITHDRAWALS_READ, run=_on_chain_withdrawals
     ),
-    ("GET", "/v3/account/notifications"): Read(scope=Scope.NOTIFICATIONS_READ, run=_nothing_yet),
+    ("GET", "/v3/account/notifications"): Read(scope=Scope.NOTIFICATIONS_READ, run=_notifications),
     ("PUT", "/v3/account/notifications"): Write(scope=Scope.NOTIFICATIONS_WRITE, run=_mark_read),
     ("POST", "/v3/synthetic-usd/swap"): Write(scope=Scope.SYNTHETIC_USD_WRITE, run=_swap),
     ("GET", "/v3/synthetic-usd/swaps"): Read(scope=Scope.SYNTHETIC_USD_READ, run=_swaps),

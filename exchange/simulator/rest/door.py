@@ -1,10 +1,12 @@
 """The HTTP side of REST: requests in, answers and faults out."""
 
 import asyncio
+from dataclasses import replace
 
 from tornado.web import RequestHandler
 
-from exchange.simulator.faults import Fault, Kind
+from exchange.simulator import codec
+from exchange.simulator.faults import Fault, Kind, made_odd
 from exchange.simulator.paper import Paper
 from exchange.simulator.rest.access import Incoming
 from exchange.simulator.rest.answers import Answer, with_status
@@ -46,7 +48,15 @@ class RestDoor(RequestHandler):
             self.detach().close()
             return
         await self._wait(fault, Kind.LATE_ANSWER)
-        self._send(outcome.answer)
+        self._send(self._shown(request, outcome.answer))
+
+    def _shown(self, request: Incoming, answer: Answer) -> Answer:
+        for fault in self._paper.faults.for_answer(
+            method=request.method, path=request.path, account=request.key
+        ):
+            body = codec.encode(made_odd(codec.decode(answer.body), fault))
+            answer = replace(answer, body=body)
+        return answer
 
     async def _wait(self, fault: Fault | None, kind: Kind) -> None:
         """Wait for half of the round trip, and for the fault if it is of this kind."""

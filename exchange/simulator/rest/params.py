@@ -68,6 +68,13 @@ class Params:
                 return option
         raise bad_request(f"{name} must be one of {', '.join(options)}")
 
+    def flag(self, name: str) -> bool:
+        """Return a truth value of a query."""
+        value = self._needed(name)
+        if value not in {"true", "false"}:
+            raise bad_request(f"{name} must be true or false")
+        return value == "true"
+
     def time_ms(self, name: str) -> int | None:
         """Return an ISO time as milliseconds; None where it is absent."""
         if not self.has(name):

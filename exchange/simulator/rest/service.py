@@ -1,7 +1,8 @@
 """From a request to its answer: route, admission, parameters, engine."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 
 from exchange.simulator import codec
 from exchange.simulator.engine.refused import Refused
@@ -40,6 +41,14 @@ class RestService:
 
     def answer(self, request: Incoming) -> Outcome:
         """Answer one request; what the engine refuses has changed nothing."""
+        outcome = self._outcome(request)
+        endpoint, answer = endpoint_of(request), outcome.answer
+        if endpoint is None or answer.status == HTTPStatus.UNAUTHORIZED:
+            return outcome
+        quota = self._gate.quota(request, private=not isinstance(endpoint, Public))
+        return replace(outcome, answer=replace(answer, headers={**quota, **answer.headers}))
+
+    def _outcome(self, request: Incoming) -> Outcome:
         try:
             return self._answered(request)
         except ApiError as error:

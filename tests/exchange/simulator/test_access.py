@@ -207,3 +207,16 @@ def test_a_usual_key_may_trade_and_read_and_nothing_that_moves_money_out(
 def test_an_unknown_route_gets_404_as_json(rest: Rest, method: str) -> None:
     reply = rest.send(method, "/futures/isolated/trade/reduce")
     assert (reply.status, reply.body) == (404, {"message": "Not found", "code": "NOT_FOUND"})
+
+
+def test_each_answer_tells_the_limit_and_what_is_left_of_it() -> None:
+    with Simulator(limits=Limits()) as venue:
+        rest = Rest(venue.rest, venue.accounts[0].credentials)
+        first, second = rest.get("/account"), rest.get("/account")
+        public = rest.public("/time")
+        refused = rest.send("GET", "/account", changed={"lnm-access-signature": "x"})
+    assert first.headers["RateLimit-Policy"] == '"private";q=5;w=1'
+    told = [each.headers["RateLimit"].partition(";t=")[0] for each in (first, second)]
+    assert told == ['"private";r=4', '"private";r=3']
+    assert public.headers["RateLimit-Policy"] == '"public";q=1;w=1'
+    assert "RateLimit" not in refused.headers

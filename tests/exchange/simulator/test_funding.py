@@ -1,10 +1,12 @@
 """Funding and cash-in of isolated trades."""
 
+from datetime import datetime
 from typing import Any
 
 import pytest
 import requests
 
+from exchange.simulator.engine.rules import Rules
 from exchange.simulator.running import Simulator
 from tests.exchange.simulator.calling import TRADES, Rest, Stream
 
@@ -132,3 +134,35 @@ def test_a_stop_that_now_lies_beyond_liquidation_is_dropped(rest: Rest) -> None:
     after = rest.post(f"{BASE}/trade/cash-in", id=trade["id"], amount=50_000).body
     assert after["liquidation"] > 91000
     assert after["stoploss"] == 0
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_fees_of_one_settlement_come_each_once_however_they_are_paged(
+    venue: Simulator, rest: Rest, limit: int
+) -> None:
+    for _ in range(4):
+        rest.trade()
+    venue.settle_funding()
+    venue.settle_funding()
+    found: list[tuple[str, str]] = []
+    query: dict[str, object] = {"limit": limit}
+    while True:
+        page = rest.get("/futures/isolated/funding-fees", **query).body
+        assert len(page["data"]) <= limit
+        found += [(fee["settlementId"], fee["tradeId"]) for fee in page["data"]]
+        if page["nextCursor"] is None:
+            break
+        datetime.fromisoformat(page["nextCursor"])
+        query = {"limit": limit, "cursor": page["nextCursor"]}
+    assert len(found) == len(set(found)) == 8
+
+
+def test_funding_received_goes_to_the_margin_where_the_rules_say_so() -> None:
+    with Simulator(rules=Rules(funding_to_margin=True)) as venue:
+        rest = Rest(venue.rest, venue.accounts[0].credentials)
+        rest.trade(side="sell")
+        before = rest.balance()
+        venue.settle_funding("0.0001")
+        (trade,) = rest.running()
+        assert (trade["margin"], trade["sumFundingFees"]) == (100_100, -100)
+        assert rest.balance() == before

@@ -127,3 +127,33 @@ def test_a_trading_key_reaches_none_of_it() -> None:
         rest = Rest(venue.rest, venue.accounts[0].credentials)
         assert rest.post("/account/withdraw/lightning", invoice=INVOICE).status == 403
         assert rest.get("/account/deposits/lightning").status == 403
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("/account/withdrawals/lightning", {"status": "pending"}),
+        ("/account/withdrawals/on-chain", {"status": "x"}),
+        ("/account/deposits/on-chain", {"status": "x"}),
+        ("/account/deposits/lightning", {"settled": "yes"}),
+        ("/account/notifications", {"read": "1"}),
+    ],
+)
+def test_a_filter_that_is_none_gets_400(rest: Rest, path: str, query: dict[str, object]) -> None:
+    assert rest.get(path, **query).status == 400
+
+
+@pytest.mark.parametrize(
+    ("digits", "status"), [("zz", 400), ("", 400), ("g" * 64, 400), ("0aF" * 21 + "1", 200)]
+)
+def test_a_description_hash_has_64_hexadecimal_digits(rest: Rest, digits: str, status: int) -> None:
+    answer = rest.post("/account/deposit/lightning", amount=1, descriptionHash=digits)
+    assert answer.status == status
+
+
+def test_withdrawals_have_all_fields_of_the_official_client(rest: Rest) -> None:
+    rest.post("/account/withdraw/lightning", invoice=INVOICE)
+    sent = rest.post("/account/withdraw/on-chain", address="bcrt1q" + "z" * 38, amount=1000).body
+    assert {"fee", "txId", "uid", "updatedAt"} <= sent.keys()
+    (lightning,) = rest.get("/account/withdrawals/lightning").body["data"]
+    assert "destination" in lightning
