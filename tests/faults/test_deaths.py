@@ -48,12 +48,14 @@ CLOSED: Final = Point(module="automations.executing", function="_reopen")
 _MORTAL: Final = [write for write in WRITES if write.name != "open the rest"]
 """A look comes by its close first."""
 _QUICK: Final = [write for write in _MORTAL if write.name == "add margin"]
+OF_THE_REOPENING: Final = len(POINTS) * len(WRITES)
+"""The number of its account: each death has one of its own."""
 Die = Callable[[Point, Asked], int]
 
 
 @pytest.fixture(scope="module")
 def venue() -> Iterator[Simulator]:
-    with Simulator(accounts=len(POINTS) * len(WRITES)) as running:
+    with Simulator(accounts=OF_THE_REOPENING + 1) as running:
         yield running
 
 
@@ -108,7 +110,7 @@ def test_so_it_is_with_every_write(die: Die, venue: Simulator, write: Write) -> 
 def test_a_worker_killed_between_close_and_reopening_leaves_a_close_that_says_so(
     die: Die, venue: Simulator
 ) -> None:
-    scene = _scene(venue, 0)
+    scene = _scene(venue, OF_THE_REOPENING)
     (reduces,) = (write for write in WRITES if write.name == "close to reduce")
     asked = reduces.arm(scene)
 
