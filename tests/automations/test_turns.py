@@ -14,6 +14,7 @@ from automations.models import Execution, GuardStep, MarginGuard
 from exchange.market import Quote, Source
 from exchange.money import UsdPerBtc
 from exchange.position import Position, PositionId
+from exchange.ratelimit import NOT_URGENT
 from exchange.simulator.running import Simulator
 from tests.automations.acting import effects, look, move, states
 from tests.automations.conftest import open_long
@@ -57,7 +58,8 @@ def others_are_before_us() -> bool:
 
 def urgencies_of_those_that_wait() -> list[float]:
     queues = redis_client().keys("rate:private:*:waiting")
-    return [float(each.split()[0]) for queue in queues for each in redis_client().hvals(queue)]
+    waiting = [float(each.split()[0]) for queue in queues for each in redis_client().hvals(queue)]
+    return [urgency for urgency in waiting if urgency < NOT_URGENT]  # reads wait there, too
 
 
 def test_while_a_guard_waits_its_place_follows_the_price(
