@@ -11,7 +11,7 @@ from typing import Final
 
 from automations.crossing import Crossing, Departures, Range, TickCell
 from automations.triggers import Trigger
-from exchange.admission import Admission
+from exchange.admission import Admission, Dials
 from exchange.config import PRIVATE_TIMEOUTS, Endpoints, Network
 from exchange.errors import ExchangeError
 from exchange.events import IndexTick, PriceTick, StreamEvent, TickerUpdate
@@ -83,7 +83,7 @@ class Market:
             TOPICS,
             self._heard,
             on_state=self._moved,
-            admitted=lambda: admission.wait_s(authenticates=False),
+            gate=Dials(admission, authenticates=False),
             timeouts=PRIVATE_TIMEOUTS,
             server_clock=server_clock,
             name=f"prices {network}",
