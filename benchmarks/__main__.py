@@ -17,6 +17,7 @@ SHORT: Final = (
     ("flash_crash",),
     ("sweep",),
     ("start_up",),
+    ("outage",),
 )
 """All of them, so short that together they take less than ten minutes."""
 

@@ -36,14 +36,14 @@ PUBLIC_ENDPOINTS: Final = {
 class Probes:
     """How often a connection is tried while none of its kind is live, in seconds.
 
-    Even where the exchange counts each of them, it has room for more: they are 240 an hour for prices
-    and 120 for accounts, of the 500 that it allows.
+    Even where the exchange counts each of them, there is room for all sessions to return: they are 180
+    an hour for prices and 80 for accounts, of the 500 that it allows.
     """
 
     first_s: float = 1.0
-    most_s: float = 15.0
+    most_s: float = 20.0
     """Intervals double from the first to the most."""
-    accounts_most_s: float = 30.0
+    accounts_most_s: float = 45.0
     """Likewise for accounts: prices that come back call them at once."""
 
     @property

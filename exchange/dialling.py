@@ -1,9 +1,10 @@
-"""Which of several waiting sessions dials next: the one whose account is most at risk. No lock."""
+"""When a session dials again, and which of several goes first: no socket, no thread."""
 
 from collections.abc import Callable
 from typing import Final
 
-from exchange.admission import ASKED_AGAIN_S
+from exchange.admission import ASKED_AGAIN_S, Attempt
+from exchange.config import Timeouts
 
 _TURN_S: Final = ASKED_AGAIN_S / 4
 _FORGOTTEN_S: Final = 2 * ASKED_AGAIN_S
@@ -34,3 +35,32 @@ class DialQueue:
     def leave(self, account_id: int) -> None:
         """Let the next one come: this session dials, or wants to no more."""
         self._asked_s.pop(account_id, None)
+
+
+class Redials:
+    """How long one session waits between its connections: longer and longer while they fail.
+
+    Args:
+        has_key: whether it signs in.
+        chance: returns a number in [0, 1).
+    """
+
+    def __init__(self, timeouts: Timeouts, *, has_key: bool, chance: Callable[[], float]) -> None:
+        self._timeouts = timeouts
+        self._has_key = has_key
+        self._chance = chance
+        self._failures = 0
+
+    def wait_s(self, attempt: Attempt, *, lasted_s: float, is_alone: bool) -> float:
+        """Return the seconds to wait after a connection of which this became, and that lasted so long.
+
+        A fault of this key's own, while other sessions are live, makes its connections rarer: all are
+        counted together.
+        """
+        lasted = attempt.live and lasted_s >= self._timeouts.reconnect_most_s
+        self._failures = 1 if lasted else self._failures + 1
+        its_own = self._has_key and attempt.stood and not is_alone
+        most_s = self._timeouts.refused_most_s if its_own else self._timeouts.reconnect_most_s
+        # The exponent is bounded: after days of outage the power would overflow.
+        full_s = self._timeouts.reconnect_first_s * 2.0 ** min(self._failures - 1, 30)
+        return min(full_s, most_s) * (0.5 + self._chance() / 2)

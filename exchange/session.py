@@ -15,6 +15,7 @@ from typing import Final
 from exchange.admission import Attempt, Gate, OpenGate
 from exchange.auth import Credentials
 from exchange.config import USUAL_TIMEOUTS, Rate, Timeouts
+from exchange.dialling import Redials
 from exchange.errors import ExchangeError, KeyRefusedError, TransientError
 from exchange.events import BadFrame, StreamEvent
 from exchange.fields import Fields
@@ -88,7 +89,7 @@ class StreamSession:
         self._ca_file = ca_file
         self._clock = clock
         self._now = now
-        self._chance = chance
+        self._redials = Redials(timeouts, has_key=credentials is not None, chance=chance)
         self._bell = Bell()
         self._stopping = threading.Event()
         self._requests: deque[_Request] = deque()
@@ -149,16 +150,16 @@ class StreamSession:
             self._bell.close()
 
     def _connections_in_turn(self) -> None:
-        failures, wait_s = 0, 0.0
+        wait_s = 0.0
         while not self._stopping.wait(wait_s):
             try:
                 if not self._admitted_in_time():
                     break
                 started_s = self._clock()
                 attempt, after_s = self._one_connection()
-                lasted = self._clock() - started_s >= self._timeouts.reconnect_most_s
-                failures = 1 if lasted and attempt.live else failures + 1
-                wait_s = max(after_s, self._backoff_s(failures, attempt))
+                lasted_s, is_alone = self._clock() - started_s, self._gate.is_alone()
+                redial_s = self._redials.wait_s(attempt, lasted_s=lasted_s, is_alone=is_alone)
+                wait_s = max(after_s, redial_s)
             except Exception:  # the thread's outermost loop: nothing ends it but `stop`
                 logger.exception("stream session not dialled")
                 wait_s = self._timeouts.reconnect_most_s
@@ -169,15 +170,6 @@ class StreamSession:
             if self._stopping.wait(wait_s):
                 return False
         return True
-
-    def _backoff_s(self, failures: int, attempt: Attempt) -> float:
-        """Return how long to wait; a fault of this key's own has its connections rarer and rarer."""
-        most_s = self._timeouts.reconnect_most_s
-        if self._credentials and attempt.stood and not self._gate.is_alone():
-            most_s = self._timeouts.refused_most_s
-        # The exponent is bounded: after days of outage the power would overflow.
-        full_s = min(self._timeouts.reconnect_first_s * 2.0 ** min(failures - 1, 30), most_s)
-        return full_s * (0.5 + self._chance() / 2)
 
     def _one_connection(self) -> tuple[Attempt, float]:
         """Keep one connection until it ends; return what became of it, and how long to wait."""
