@@ -1,14 +1,15 @@
 """Whether each part does its work, for whoever decides to restart one or to send people elsewhere."""
 
 from collections.abc import Callable
-from typing import Final
+from contextlib import suppress
+from typing import Any, Final
 
 import redis
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, JsonResponse
 
-from automations.streaming import HEARTBEAT_KEY
+from automations import heartbeat
 from hubdefisats.celery import app
 
 _PATIENCE_S: Final = 1.0
@@ -24,10 +25,17 @@ def live(_: HttpRequest) -> JsonResponse:
 
 
 def ready(_: HttpRequest) -> JsonResponse:
-    """Say for each part whether it does its work: 200 when all do, else 503."""
+    """Say for each part whether it does its work: 200 when all do, else 503.
+
+    `stream` tells how prices and accounts are seen, where a stream process lives.
+    """
     parts = {part: _state(check) for part, check in _CHECKS.items()}
     all_ready = all(state == "ready" for state in parts.values())
-    return JsonResponse({"ready": all_ready, "parts": parts}, status=200 if all_ready else 503)
+    said: dict[str, Any] = {"ready": all_ready, "parts": parts}
+    with suppress(redis.RedisError), _client() as client:
+        if beats := heartbeat.beats(client):
+            said["stream"] = heartbeat.summary(beats)
+    return JsonResponse(said, status=200 if all_ready else 503)
 
 
 def _state(check: Callable[[], None]) -> str:
@@ -64,8 +72,11 @@ def _beat() -> None:
 
 def _stream() -> None:
     with _client() as client:
-        if not client.exists(HEARTBEAT_KEY):
-            raise NotReadyError("no heartbeat")
+        beats = heartbeat.beats(client)
+    if not beats:
+        raise NotReadyError("no heartbeat")
+    if why := heartbeat.complaint(heartbeat.summary(beats)):
+        raise NotReadyError(why)
 
 
 def _answers(nodes: str) -> None:

@@ -1,5 +1,6 @@
 """Protection that ends or returns while nobody acts: told where it lasts, and when it is back."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -170,3 +171,20 @@ def test_while_a_stream_process_lives_the_sweep_leaves_that_to_it(
     tasks.sweep_margin_guards()
 
     assert events() == []
+
+
+@pytest.mark.usefixtures("chain", "long", "guard")
+@pytest.mark.parametrize("says", ['{"accounts": 0, "markets": {}}', "dark"])
+def test_a_stream_process_that_does_not_see_the_account_is_none_to_leave_it_to(
+    venue: Simulator, client: Client, account: Account, says: str
+) -> None:
+    seen(client, account)
+    redis_client().flushdb()
+    dark = {"prices": "live", "sight": {"live": 0, "polled": 0, "dark": [account.pk]}}
+    told = json.dumps({"accounts": 1, "markets": {"paper": dark}}) if says == "dark" else says
+    redis_client().set(HEARTBEAT_KEY, told, ex=5)
+    venue.fault("status", status=503, path=RUNNING, next=100)
+
+    tasks.sweep_margin_guards()
+
+    assert events() == ["unprotected"]
