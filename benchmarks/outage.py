@@ -135,7 +135,7 @@ class _Session:
         self._dialled_s = self._stage.now
         self._stage.found.dials.append(self._stage.now)
         if self._number is not None:
-            self._stage.queue.leave(self._number)
+            self._stage.queue.dials(self._number)
         if not self._stage.away:
             self._stands()
             self._stage.after(ANSWERS_S, self._comes_live)
@@ -157,6 +157,8 @@ class _Session:
 
     def _comes_live(self) -> None:
         self.live, self.live_s = True, self._stage.now
+        if self._number is not None:
+            self._stage.queue.is_live(self._number)
         self._gate.ended(Attempt(stood=True, signed_in=self._number is not None, live=True))
 
     def cut(self) -> None:

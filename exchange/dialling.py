@@ -14,6 +14,9 @@ _FORGOTTEN_S: Final = 2 * ASKED_AGAIN_S
 class DialQueue:
     """Lets sessions dial one after the other; asked under a lock.
 
+    Who tried in vain more often comes after all others: a key that is refused for ever, at however much
+    risk, must not take the one probe that there is while all are down.
+
     Args:
         risk_of: tells how near an account is to harm.
         clock: returns seconds from any fixed start, never going back.
@@ -23,18 +26,30 @@ class DialQueue:
         self._risk_of = risk_of
         self._clock = clock
         self._asked_s: dict[int, float] = {}
+        self._tries: dict[int, int] = {}
+        """Dials since the session was live."""
 
     def wait_s(self, account_id: int) -> float:
         """Return 0 where this account's session is the next, else the seconds until it asks again."""
         now_s = self._clock()
         self._asked_s[account_id] = now_s
         waiting = [key for key, at_s in self._asked_s.items() if now_s - at_s <= _FORGOTTEN_S]
-        first = max(waiting, key=lambda key: (self._risk_of(key), -key))
+        first = max(waiting, key=lambda key: (-self._tries.get(key, 0), self._risk_of(key), -key))
         return 0.0 if first == account_id else _TURN_S
 
-    def leave(self, account_id: int) -> None:
-        """Let the next one come: this session dials, or wants to no more."""
+    def dials(self, account_id: int) -> None:
+        """Let the next one come: this session dials now."""
         self._asked_s.pop(account_id, None)
+        self._tries[account_id] = self._tries.get(account_id, 0) + 1
+
+    def is_live(self, account_id: int) -> None:
+        """Forget how often it tried."""
+        self._tries.pop(account_id, None)
+
+    def leave(self, account_id: int) -> None:
+        """Forget a session that is no more."""
+        self._asked_s.pop(account_id, None)
+        self._tries.pop(account_id, None)
 
 
 class Redials:

@@ -332,16 +332,16 @@ class SessionPool:
                 return
             keeping.live = state is State.LIVE
             if state is State.DIALLING:
-                self._queue.leave(member.account_id)
+                self._queue.dials(member.account_id)
                 if account.session and account.session.connections == 0:
                     keeping.since_s = self._clock()  # its time in the queue was no failure
             if keeping.live:
+                self._queue.is_live(member.account_id)
                 account.refused = False
                 keeping.heard_s = self._clock()
                 recovered, keeping.fallback = keeping.fallback, False
             account.why = why or account.why
-        extra = _fields(member) | {"state": state, "why": why}
-        logger.info("account session moved", extra=extra)
+        logger.info("account session moved", extra=_fields(member) | {"state": state, "why": why})
         if recovered:
             self._listener.stream_recovered(member.account_id)
         if state is State.REFUSED:
