@@ -142,7 +142,9 @@ class AccountAdmin(CarefulAdmin):
             case services.Verified(balance=balance):
                 self.message_user(request, f"{account}: connected, balance {balance:,} sats.")
             case services.NotVerified(fault=fault):
-                self.message_user(request, f"{account}: {fault}", level=messages.ERROR)
+                acts = Account.objects.acting().filter(pk=account.pk).exists()
+                on = " Automations act for it as before." if acts else ""
+                self.message_user(request, f"{account}: {fault}{on}", level=messages.ERROR)
             case never:
                 assert_never(never)
 

@@ -146,8 +146,12 @@ class Account(models.Model):
 
     objects: ClassVar[models.Manager["Account"]] = AccountQuerySet.as_manager()
 
+    ASKED_AGAIN: ClassVar[tuple[timedelta, ...]] = (timedelta(seconds=2), timedelta(seconds=10))
+    """When a key is asked again: after the first refusal, and after the second. The third suspends."""
     VERIFIED_AGAIN: ClassVar[timedelta] = timedelta(minutes=5)
-    """Between two tests of a suspended account's connection."""
+    """Between two tests of an account's connection while its key is refused or unfit."""
+    TESTED_AGAIN: ClassVar[timedelta] = timedelta(seconds=30)
+    """After a test that found nothing out, for the exchange did not answer, say."""
 
     class Meta:
         ordering = ["owner_id", "name"]
@@ -200,6 +204,15 @@ class Account(models.Model):
     def suspend(self, fault: str) -> bool:
         """Stop acting for it until its connection is good; see `_judge` for the answer."""
         return self._judge(None, fault, recheck_at=timezone.now() + self.VERIFIED_AGAIN)
+
+    def stay_unverified(self, fault: str, *, recheck_at: datetime) -> bool:
+        """Remember why an account that does not act cannot yet, and test it again by itself.
+
+        Returns:
+            False where it acts, or has other credentials by now: nothing changes.
+        """
+        idle = self.as_read().filter(verified_at=None)
+        return idle.update(fault=fault[:500], recheck_at=recheck_at) == 1
 
     def doubt(self, recheck_at: datetime) -> bool:
         """Have the key asked again then, for it was refused; return whether it was not in doubt yet."""

@@ -10,8 +10,9 @@ from decimal import Decimal
 from typing import Final
 
 from automations.crossing import Crossing, Departures, Range, TickCell
+from automations.heartbeat import Sight
 from automations.triggers import Trigger
-from exchange.admission import Admission
+from exchange.admission import Admission, Dials
 from exchange.config import PRIVATE_TIMEOUTS, Endpoints, Network
 from exchange.errors import ExchangeError
 from exchange.events import IndexTick, PriceTick, StreamEvent, TickerUpdate
@@ -84,7 +85,7 @@ class Market:
             TOPICS,
             self._heard,
             on_state=self._moved,
-            admitted=lambda: admission.wait_s(authenticates=False),
+            gate=Dials(admission, authenticates=False),
             timeouts=PRIVATE_TIMEOUTS,
             server_clock=server_clock,
             name=f"prices {network}",
@@ -120,6 +121,13 @@ class Market:
     def is_silent(self) -> bool:
         """Whether the stream brought no price for too long."""
         return time.monotonic() - self._priced_at > self._silence_s
+
+    @property
+    def sight(self) -> Sight:
+        """How prices come in."""
+        if self.state is State.LIVE and not self.is_silent:
+            return Sight.LIVE
+        return Sight.DARK if self._newest_if_fresh() is None else Sight.POLLED
 
     def poll_if_silent(self) -> None:
         """Ask REST for the price where the stream brings none; where one asks already, leave it."""

@@ -15,7 +15,7 @@ from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for, redis_client
 from accounts.models import Account
 from accounts.times import written, zone_of
-from automations import journal, unreadable
+from automations import heartbeat, journal, unreadable
 from automations.models import Execution, JournalEntry, KnownPosition, MarginGuard, Notification
 from automations.models.kinds import typed
 from automations.reading import read_all, read_price
@@ -24,9 +24,7 @@ from exchange.position import Regime
 
 logger = logging.getLogger(__name__)
 
-HEARTBEAT_KEY: Final = "hubdefisats:stream:heartbeat"
-"""Written each second by every stream process, and by each also with `:` and its number; both expire
-soon after the last time."""
+HEARTBEAT_KEY: Final = heartbeat.HEARTBEAT_KEY
 _UNSETTLED: Final = timedelta(seconds=30)
 
 
@@ -71,16 +69,16 @@ def _tell(account: Account, since: datetime | None, now: datetime) -> None:
 
 
 def not_swept(account: Account, now: datetime) -> None:
-    """Tell that an account could not be read, where no stream process lives that would."""
-    if _stream_lives() or not MarginGuard.acting().filter(account=account, shadow=False).exists():
+    """Tell that an account could not be read, where no stream process says that it sees it."""
+    if _is_seen(account.pk) or not MarginGuard.acting().filter(account=account, shadow=False).exists():
         return
     write_down({account.pk: now - timedelta(seconds=settings.UNPROTECTED_AFTER_S)}, now)
 
 
-def _stream_lives() -> bool:
-    """Whether one was heard of; where Redis is away nobody can say, and it counts as alive."""
+def _is_seen(account_id: int) -> bool:
+    """Whether a stream process says so; where Redis is away nobody can say, and it counts as seen."""
     try:
-        return bool(redis_client().exists(HEARTBEAT_KEY))
+        return any(heartbeat.sees(said, account_id) for said in heartbeat.beats(redis_client()))
     except RedisError:
         return True
 
@@ -92,16 +90,17 @@ def look(now: datetime) -> None:
     """Tell what lasts, and what is over, that nobody tells on his own way."""
     _note_unsettled(now)
     _note_accepted_keys(now)
-    if not _stream_lives():
-        _look_again(now)
+    _look_again(now)
 
 
 def _look_again(now: datetime) -> None:
-    """Read the accounts of which their owners believe that nobody can."""
+    """Read the accounts of which their owners believe that nobody can, unless a stream process does."""
     lost = KnownPosition.objects.running().filter(unprotected_since__isnull=False)
     hidden = Notification.objects.filter(ends=True, entry__event=journal.POSITION_UNREADABLE)
     lost_or_hidden = Q(known_positions__in=lost) | Q(notifications__in=hidden)
     for account in Account.objects.acting().filter(lost_or_hidden).distinct():
+        if _is_seen(account.pk):
+            continue
         with suppress(ExchangeError, SealBrokenError):  # then it stays as it was told
             client = client_for(account)
             unreadable.write_down(account, read_all(client), frozenset(Regime), now)

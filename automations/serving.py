@@ -191,12 +191,22 @@ class Serving:
                 network: {
                     "state": market.state,
                     "silent": market.is_silent,
+                    "prices": market.sight,
                     "armed": len(market.crossing),
                     "pool": asdict(self._pools[network].counts()),
+                    "sight": self._sight_of(network),
                 }
                 for network, market in self._markets.items()
             },
         }
+
+    def _sight_of(self, network: Network) -> dict[str, Any]:
+        """Return how many accounts are served by stream, how many by REST, and which are not seen."""
+        now, watches = datetime.now(UTC), list(self._watches.items())
+        of_network = [(key, watch) for key, watch in watches if watch.watched.network is network]
+        dark = [key for key, watch in of_network if watch.is_dark(now)]
+        live = self._pools[network].counts().live
+        return {"live": live, "polled": max(0, len(of_network) - live - len(dark)), "dark": dark}
 
     def stop(self) -> None:
         self._stopping.set()

@@ -1,6 +1,5 @@
 """What the stream process does: serve the accounts it leases, as the database has them."""
 
-import json
 import logging
 import threading
 import time
@@ -21,6 +20,7 @@ from automations import (
     changes,
     counting,
     cross_epoch,
+    heartbeat,
     journal,
     known_positions,
     planning,
@@ -43,8 +43,8 @@ from exchange.market import Quote
 
 logger = logging.getLogger(__name__)
 
-HEARTBEAT_KEY: Final = protection.HEARTBEAT_KEY
-HEARTBEAT_TTL_S: Final = 5
+HEARTBEAT_KEY: Final = heartbeat.HEARTBEAT_KEY
+HEARTBEAT_TTL_S: Final = heartbeat.HEARTBEAT_TTL_S
 _BEAT_S: Final = 1.0
 _AT_ONCE: Final = 100
 """Accounts read in one round, so that no heartbeat is late however many there are to read."""
@@ -251,11 +251,8 @@ class Streaming:
         if now_s - self._beaten_s < _BEAT_S:
             return
         self._beaten_s = now_s
-        number = self.leases.process_id
-        seen = json.dumps({"process": number, **self.serving.seen()})
         with suppress(RedisError):  # without Redis there is nobody to tell either
-            for key in (HEARTBEAT_KEY, f"{HEARTBEAT_KEY}:{number}"):
-                redis_client().set(key, seen, ex=HEARTBEAT_TTL_S)
+            heartbeat.beat(redis_client(), self.leases.process_id, self.serving.seen())
 
 
 def _doubt(account: Account, told: Told) -> None:

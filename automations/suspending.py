@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from django.db import transaction
+from django.db.models import F, Q
 from django.utils import timezone
 
 from accounts import services
@@ -20,8 +21,7 @@ from exchange.errors import ExchangeError, KeyRefusedError
 
 logger = logging.getLogger(__name__)
 
-AGAIN_AFTER: Final = (timedelta(seconds=2), timedelta(seconds=10))
-"""When the key is asked again: after the first refusal, and after the second. The third suspends."""
+AGAIN_AFTER: Final = Account.ASKED_AGAIN
 _ASKING: Final = timedelta(minutes=1)
 """So long asking may take; where whoever asks dies, another does afterwards."""
 _LOCK: Final = "asking about refused keys"
@@ -75,8 +75,10 @@ def ask_again(*, clock: Clock = timezone.now) -> int:
 
 def _next_due(now: datetime) -> Account | None:
     """Take the account that has waited longest, for as long as asking may last."""
-    due = Account.objects.filter(is_active=True, recheck_at__lte=now).order_by("recheck_at")
-    for account in due[:1]:
+    # One that was never tested, for whoever was to test it died, say, is tested as well.
+    untested = Q(verified_at=None, recheck_at=None, created_at__lte=now - Account.TESTED_AGAIN)
+    due = Account.objects.filter(untested | Q(recheck_at__lte=now), is_active=True)
+    for account in due.order_by(F("recheck_at").asc(nulls_last=True))[:1]:
         until = now + _ASKING
         if account.asked().update(recheck_at=until):
             account.recheck_at = until
@@ -112,26 +114,32 @@ def _refused_again(account: Account, why: str, now: datetime) -> None:
 
 
 def _verify(account: Account, clock: Clock) -> None:
-    """Test the connection of a suspended account; where it is good the account acts again."""
+    """Test the connection of an account that does not act; where it is good it acts again."""
     try:
         client_for(account).account()  # costs no connection to the stream, of which there are few
         wait_s = admission(Network(account.network)).wait_s(authenticates=True)
     except (ExchangeError, SealBrokenError) as error:
-        account.asked().update(fault=str(error)[:500], recheck_at=clock() + Account.VERIFIED_AGAIN)
+        _not_verified(account, services.failed(error), clock)
         return
     if wait_s > 0:
         account.asked().update(recheck_at=clock() + timedelta(seconds=wait_s))
         return
-    verdict, now = services.test(account), clock()
+    verdict = services.test(account)
     if isinstance(verdict, services.NotVerified):
-        account.asked().update(fault=verdict.fault[:500], recheck_at=now + Account.VERIFIED_AGAIN)
+        _not_verified(account, verdict, clock)
         return
+    now = clock()
     with transaction.atomic():
         journal.lock_chain(account.pk)
         if account.asked().exists() and account.mark_verified(now):
             message = "the exchange accepts the key, and automations act again"
             journal.record_about(account, journal.KEY_ACCEPTED, message=message, now=now)
     logger.info("account verified again", extra=_fields(account))
+
+
+def _not_verified(account: Account, verdict: services.NotVerified, clock: Clock) -> None:
+    recheck_at = clock() + services.again_after(verdict)
+    account.asked().update(fault=verdict.fault[:500], recheck_at=recheck_at)
 
 
 def _fields(account: Account) -> dict[str, object]:

@@ -168,6 +168,14 @@ class Watch:
         self._blind, self.blind_since = blind, oldest if blind else None
         return True
 
+    def is_dark(self, now: datetime) -> bool:
+        """Whether its positions, if there may be any, were not seen for too long to act on them."""
+        snapshot = self._snapshot
+        if snapshot is not None and not snapshot.positions:
+            return False
+        seen_at = snapshot.fresh_at if snapshot else self._began_at
+        return now - seen_at > timedelta(seconds=settings.UNPROTECTED_AFTER_S)
+
     def wants_balance(self) -> bool:
         """Whether it is time to read the balance again; who is told so once is to do it.
 

@@ -18,6 +18,7 @@ SHORT: Final = (
     ("sweep",),
     ("start_up",),
     ("bad_account", "--accounts", "100"),
+    ("outage",),
 )
 """All of them, so short that together they take less than ten minutes."""
 

@@ -1,6 +1,6 @@
 """Where each network is, and how long we wait for it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -33,6 +33,30 @@ PUBLIC_ENDPOINTS: Final = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Probes:
+    """How often a connection is tried while none of its kind is live, in seconds.
+
+    Even where the exchange counts each of them, there is room for all sessions to return: they are 180
+    an hour for prices and 80 for accounts, of the 500 that it allows.
+    """
+
+    first_s: float = 1.0
+    most_s: float = 20.0
+    """Intervals double from the first to the most."""
+    accounts_most_s: float = 45.0
+    """Likewise for accounts: prices that come back call them at once."""
+
+    @property
+    def of_accounts(self) -> "Probes":
+        return replace(self, most_s=self.accounts_most_s)
+
+    def interval_s(self, failures: int) -> float:
+        """Return how long to wait after so many failures in a row, 1 at least."""
+        # The exponent is bounded: after days of outage the power would overflow.
+        return min(self.first_s * 2.0 ** min(failures - 1, 30), self.most_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
     """How long to wait for the exchange, in seconds."""
 
@@ -51,7 +75,17 @@ class Timeouts:
     reconnect_most_s: float = 30.0
     """Waits between connections double from the first to the most, each shortened by chance."""
     refused_most_s: float = 300.0
-    """The most where the exchange refuses a key: few dials and sign-ins are wasted on it."""
+    """The most where connections of a key come to stand and do not last: all that the exchange counts
+    must not be wasted on one key that it refuses, or on one account that cannot be read."""
+
+    @property
+    def probes(self) -> Probes:
+        """Probes as patient as one session alone."""
+        return Probes(
+            first_s=self.reconnect_first_s,
+            most_s=self.reconnect_most_s,
+            accounts_most_s=self.reconnect_most_s,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +126,13 @@ class StreamCaps:
     public_sockets: int = 1
     """How many of them are kept for prices."""
     dials_per_hour: int = 500
+    price_share: float = 0.25
+    """The part of the dials that accounts leave to prices."""
     authentications_per_minute: int = 20
+
+    @property
+    def account_dials_per_hour(self) -> int:
+        return max(1, self.dials_per_hour - int(self.dials_per_hour * self.price_share))
 
     @property
     def private_sockets(self) -> int:
@@ -130,7 +170,10 @@ class PoolPace:
 
 USUAL_CAPS: Final = StreamCaps()
 USUAL_PACE: Final = PoolPace()
-PRIVATE_TIMEOUTS: Final = Timeouts(read_s=5.0, heartbeat_s=2.0, silence_s=8.0)
+USUAL_PROBES: Final = Probes()
+PRIVATE_TIMEOUTS: Final = Timeouts(
+    read_s=5.0, heartbeat_s=2.0, silence_s=8.0, reconnect_most_s=USUAL_PROBES.most_s
+)
 """Of sessions that are silent unless something happens: a dead one must show within `stale_s`."""
 USUAL_TIMEOUTS: Final = Timeouts()
 USUAL_RETRIES: Final = Retries()

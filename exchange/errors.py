@@ -4,8 +4,8 @@ ExchangeError
 ├── TransientError        nothing happened: the same request may be sent again
 ├── RejectedError         understood and refused: give up this action
 ├── UnknownOutcomeError   it may have happened: read back before deciding anything
-└── OperatorNeededError   only a person can help: suspend the account and say so
-    ├── KeyRefusedError   401, or 403 to a read: the key is not accepted, and nothing was done
+└── OperatorNeededError   an answer that cannot be read: nothing in it is believed
+    ├── KeyRefusedError   the exchange's own 401, or 403 to a read: nothing was done
     └── UnreadableFieldError   one object of an answer is not as it should be; others may be
 """
 
@@ -45,9 +45,10 @@ class UnknownOutcomeError(ExchangeError):
 
 
 class OperatorNeededError(ExchangeError):
-    """A payload we cannot read, or credentials refused: a person has to look.
+    """A payload we cannot read, or credentials refused: where it lasts, a person has to look.
 
-    After a write, an answer that cannot be read leaves its outcome unknown.
+    Once is no verdict: reads are repeated, sessions dialled anew, and nothing about us changes. After a
+    write, an answer that cannot be read leaves its outcome unknown.
     """
 
 

@@ -34,6 +34,7 @@ NETWORK_FAILURES: Final = (requests.RequestException, HTTPError, OSError)
 """All that `requests` and the libraries below it raise."""
 
 _NEVER_SENT: Final = (NewConnectionError, ConnectTimeoutError, ClosedPoolError)
+_OF_A_KEY: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 
 def unanswered(error: Exception, *, where: str, address: str, writes: bool) -> ExchangeError:
@@ -75,23 +76,36 @@ def refused(
     protective: bool = False,
     now_s: float | None = None,
 ) -> ExchangeError:
-    """Return what to raise for an answer that is no success; `now_s` as of `retry_after_s`."""
-    code, message = _error_body(content, where)
+    """Return what to raise for an answer that is no success.
+
+    Only the exchange's own document refuses an action, and a key only where it is an error's (4.1). The
+    page of a gateway with the same status says nothing about either: it passes. `now_s` as of
+    `retry_after_s`.
+    """
+    is_document, code, message = _error_body(content, where)
     said = f"({status}{f' {code}' if code else ''}): {message or _phrase(status)}"
     if status == HTTPStatus.TOO_MANY_REQUESTS or _without_engine(status, code):
         after_s = hold_s(retry_after_s(headers, now_s=now_s), protective=protective)
         return TransientError(f"LN Markets did nothing {said}", after_s=after_s)
+    if status < 400:
+        return OperatorNeededError(f"LN Markets is not at this address, {where} was answered {said}")
+    if status >= 500 or status == HTTPStatus.REQUEST_TIMEOUT:
+        return _interrupted(f"LN Markets broke down at {where} {said}", writes=writes)
+    if not is_document or (code is None and status in _OF_A_KEY):
+        # What such a page was put in place of is not known: a write may have been applied.
+        sentence = f"Something in front of LN Markets does not allow {where} {said}"
+        return _interrupted(sentence, writes=writes)
+    return _by_the_exchange(status, said, where=where, writes=writes)
+
+
+def _by_the_exchange(status: int, said: str, *, where: str, writes: bool) -> ExchangeError:
     if status == HTTPStatus.UNAUTHORIZED:
         return KeyRefusedError(f"LN Markets refused the key {said}")
     if status == HTTPStatus.FORBIDDEN:
         # To a write it is the answer: this may not be done. To a read it leaves us blind.
         kind = RejectedError if writes else KeyRefusedError
         return kind(f"LN Markets does not allow {where} {said}")
-    if status >= 500 or status == HTTPStatus.REQUEST_TIMEOUT:
-        return _interrupted(f"LN Markets broke down at {where} {said}", writes=writes)
-    if status >= 400:
-        return RejectedError(f"LN Markets refused {where} {said}")
-    return OperatorNeededError(f"LN Markets is not at this address, {where} was answered {said}")
+    return RejectedError(f"LN Markets refused {where} {said}")
 
 
 def _without_engine(status: int, code: str | None) -> bool:
@@ -133,13 +147,18 @@ def _interrupted(sentence: str, *, writes: bool) -> ExchangeError:
     return TransientError(sentence)
 
 
-def _error_body(content: bytes, where: str) -> tuple[str | None, str | None]:
-    """Return code and message; a gateway's page has neither (4.1)."""
+def _error_body(content: bytes, where: str) -> tuple[bool, str | None, str | None]:
+    """Return whether it is a JSON object, its code and its message; a gateway's page has none (4.1)."""
     try:
         fields = Fields.of(parse(content, where), where)
-        return fields.text_or_none("code", most=60), fields.text_or_none("message", most=300)
     except OperatorNeededError:
-        return None, None
+        return False, None, None
+    code, message = fields.values.get("code"), fields.values.get("message")
+    return True, _said(code, most=60), _said(message, most=300)
+
+
+def _said(value: object, *, most: int) -> str | None:
+    return value[:most] if isinstance(value, str) and value else None
 
 
 def _phrase(status: int) -> str:

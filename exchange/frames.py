@@ -47,17 +47,27 @@ def topics_answered(result: Fields, name: str) -> frozenset[str]:
     return frozenset(topic for topic in topics if isinstance(topic, str))
 
 
-def failure(error: Fields, method: str) -> ExchangeError:
-    """Return what to raise for an error answer (5.3)."""
-    code = error.integer("code", least=-99_999, most=99_999)
-    message = error.text_or_none("message", most=300) or "no reason given"
+def failure(answer: Fields, method: str) -> ExchangeError:
+    """Return what to raise for an answer frame with an error (5.3), however odd that is.
+
+    A key is refused where it is shown, by `authenticate`, or where a topic is not for it; to any other
+    request the same word says only that this connection has no key now.
+    """
+    try:
+        error = answer.inner("error")
+        code = error.integer("code", least=-99_999, most=99_999)
+        message = error.text_or_none("message", most=300) or "no reason given"
+    except OperatorNeededError as unreadable:
+        return TransientError(f"the stream did nothing: {unreadable}")
     said = f"({code}): {message}"
     if code in _TRY_AGAIN:
         return TransientError(f"the stream did nothing {said}", after_s=_retry_after_s(error))
-    if code == _UNAUTHORIZED:
+    if code == _UNAUTHORIZED and method == "authenticate":
         return KeyRefusedError(f"LN Markets refused the key on the stream {said}")
-    if code == _FORBIDDEN:
+    if code == _FORBIDDEN and method in {"authenticate", "subscribe"}:
         return KeyRefusedError(f"LN Markets does not allow {method} on the stream {said}")
+    if code == _UNAUTHORIZED:
+        return TransientError(f"the stream does not know us any more, {method} was answered {said}")
     return RejectedError(f"the stream refused {method} {said}")
 
 

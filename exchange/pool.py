@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from exchange.admission import Admission
+from exchange.admission import Admission, Dials
 from exchange.allotment import allot
 from exchange.auth import Credentials
 from exchange.config import (
@@ -20,6 +20,7 @@ from exchange.config import (
     StreamCaps,
     Timeouts,
 )
+from exchange.dialling import DialQueue
 from exchange.errors import ExchangeError, KeyRefusedError, TransientError
 from exchange.events import (
     BadFrame,
@@ -42,8 +43,6 @@ logger = logging.getLogger(__name__)
 _TURN_S: Final = 0.25
 _REST: Final = 20
 """Times what a turn took: so long the pool rests before the next."""
-_QUEUE_S: Final = 1.0
-"""A session that waits to dial asks again after at most this long: the order may have changed."""
 _WATCHED: Final = (TradeEvent, CrossOrderEvent, CrossPositionEvent, BadFrame)
 """What we cannot read happened all the same."""
 
@@ -142,14 +141,14 @@ class SessionPool:
         self._pace = pace
         self._timeouts = timeouts
         self._server_clock = server_clock or ServerClock(clock=clock)
-        self.admission = admission or Admission(caps, clock=clock)
+        self._admission = admission or Admission(caps, probes=timeouts.probes, clock=clock)
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="positions")
         self._clock = clock
         self._lock = threading.RLock()
         self._accounts: dict[int, _Account] = {}
         self._rota = Rota(pace)
         self._leaving: list[StreamSession] = []
-        self._dialling: dict[int, float] = {}
+        self._queue = DialQueue(self._risk_of, clock=clock)
         self._swapped_s = float("-inf")
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -289,7 +288,12 @@ class SessionPool:
             lambda event: self._heard(account, event),
             on_state=lambda state, why: self._moved(account, this, state, why),
             catch_up=lambda: self._catch_up(account),
-            admitted=lambda: self._admitted(account),
+            gate=Dials(
+                self._admission,
+                authenticates=True,
+                alone=self._is_alone,
+                turn_s=lambda: self._turn_s(account_id),
+            ),
             timeouts=self._timeouts,
             server_clock=self._server_clock,
             ca_file=self._endpoints.ca_file,
@@ -303,30 +307,22 @@ class SessionPool:
         session, account.session = account.session, None
         account.round += 1
         account.keeping.live = account.keeping.fallback = False
-        self._dialling.pop(account.member.account_id, None)
+        self._queue.leave(account.member.account_id)
         if session is not None:
             session.stop(timeout_s=0.0)
             self._leaving.append(session)
 
-    def _admitted(self, account: _Account) -> float:
-        """Let sessions dial one after the other, the account most at risk first."""
+    def _turn_s(self, account_id: int) -> float:
         with self._lock:
-            now_s, account_id = self._clock(), account.member.account_id
-            self._dialling[account_id] = now_s
-            waiting = [
-                key
-                for key, asked_s in self._dialling.items()
-                if key in self._accounts and now_s - asked_s <= 2 * _QUEUE_S
-            ]
-            first = max(waiting, key=lambda key: (self._accounts[key].risk, -key), default=None)
-            if first != account_id:
-                return _QUEUE_S / 4
-            wait_s = self.admission.wait_s(authenticates=True)
-            if wait_s == 0:
-                del self._dialling[account_id]
-                if account.session and account.session.connections == 0:
-                    account.keeping.since_s = now_s  # its time in the queue was no failure
-            return min(wait_s, _QUEUE_S)
+            return self._queue.wait_s(account_id)
+
+    def _risk_of(self, account_id: int) -> float:
+        account = self._accounts.get(account_id)
+        return account.risk if account else -1.0
+
+    def _is_alone(self) -> bool:
+        with self._lock:
+            return not any(each.keeping.live for each in self._accounts.values())
 
     # What comes in
 
@@ -337,13 +333,17 @@ class SessionPool:
             if account.round != this:
                 return
             keeping.live = state is State.LIVE
+            if state is State.DIALLING:
+                self._queue.dials(member.account_id)
+                if account.session and account.session.connections == 0:
+                    keeping.since_s = self._clock()  # its time in the queue was no failure
             if keeping.live:
+                self._queue.is_live(member.account_id)
                 account.refused = False
                 keeping.heard_s = self._clock()
                 recovered, keeping.fallback = keeping.fallback, False
             account.why = why or account.why
-        extra = _fields(member) | {"state": state, "why": why}
-        logger.info("account session moved", extra=extra)
+        logger.info("account session moved", extra=_fields(member) | {"state": state, "why": why})
         if recovered:
             self._listener.stream_recovered(member.account_id)
         if state is State.REFUSED:
@@ -363,8 +363,7 @@ class SessionPool:
 
     def _catch_up(self, account: _Account) -> None:
         """Read what was missed; without it the session must not count as live."""
-        snapshot = account.member.read()
-        self._take(account, snapshot)
+        self._take(account, account.member.read())
 
     def _read(self, account: _Account) -> None:
         with self._lock:

@@ -30,8 +30,8 @@ class State(StrEnum):
     """Subscribed; what was missed is read by REST before anyone may rely on the session."""
     LIVE = "live"
     REFUSED = "refused"
-    """The exchange refused us, our key perhaps: it may think better of it, so the next connection has
-    its time, too."""
+    """The exchange refused our key: it may think better of it, so the next connection has its time,
+    too. A session without a key is never refused, and whatever else is said only loses a connection."""
 
 
 class Event(StrEnum):
@@ -48,6 +48,14 @@ class Event(StrEnum):
     STOP = "stop"
 
 
+_OPEN: Final = (
+    State.DIALLING,
+    State.AUTHENTICATING,
+    State.SUBSCRIBING,
+    State.CATCHING_UP,
+    State.LIVE,
+)
+"""A connection may be lost, or a key refused, at any step: no word of the exchange ends a session."""
 _NEXT: Final = {
     (State.CLOSED, Event.DIAL): State.DIALLING,
     (State.WAITING, Event.DIAL): State.DIALLING,
@@ -57,14 +65,8 @@ _NEXT: Final = {
     (State.AUTHENTICATING, Event.ACCEPTED): State.SUBSCRIBING,
     (State.SUBSCRIBING, Event.SUBSCRIBED): State.CATCHING_UP,
     (State.CATCHING_UP, Event.CAUGHT_UP): State.LIVE,
-    (State.DIALLING, Event.LOST): State.WAITING,
-    (State.AUTHENTICATING, Event.LOST): State.WAITING,
-    (State.SUBSCRIBING, Event.LOST): State.WAITING,
-    (State.CATCHING_UP, Event.LOST): State.WAITING,
-    (State.LIVE, Event.LOST): State.WAITING,
-    (State.AUTHENTICATING, Event.REFUSED): State.REFUSED,
-    (State.SUBSCRIBING, Event.REFUSED): State.REFUSED,
-    (State.CATCHING_UP, Event.REFUSED): State.REFUSED,
+    **{(state, Event.LOST): State.WAITING for state in _OPEN},
+    **{(state, Event.REFUSED): State.REFUSED for state in _OPEN},
     **{(state, Event.STOP): State.CLOSED for state in State},
 }
 
@@ -100,8 +102,8 @@ class Conversation:
     """The talk over one connection: what to say next, what came, what it means. Knows no socket.
 
     Whoever owns the socket calls `opened` once, `heard` for each frame, `passed` whenever `due_s` is
-    reached, and sends what stands in `outgoing`. All three raise TransientError where the connection
-    is of no more use, OperatorNeededError where the exchange refuses us.
+    reached, and sends what stands in `outgoing`. All three raise KeyRefusedError where the exchange
+    refuses the key, another ExchangeError where the connection is of no more use.
 
     Args:
         wanted: the topics to subscribe to.
@@ -134,8 +136,10 @@ class Conversation:
         self._said_s = self._heard_s = clock()
         self._events: list[StreamEvent] = []
         self.outgoing: deque[str] = deque()
-        self.permissions: frozenset[str] = frozenset()
-        """What the key may do, as the exchange said when it accepted the key."""
+        self.signs_in = False
+        """Whether `authenticate` was said: the exchange counts it."""
+        self.permissions: frozenset[str] | None = None
+        """What the key may do, as the exchange said when it accepted the key; None: it did not say."""
 
     def opened(self) -> None:
         """The connection stands: say who we are, or what we want to hear."""
@@ -219,13 +223,15 @@ class Conversation:
         params = frames.authentication(
             credentials, timestamp_ms=self._server_clock.now_ms(), nonce=secrets.token_hex(16)
         )
+        self.signs_in = True
         self.ask("authenticate", params, self._accepted, _give_up)
 
     def _accepted(self, answer: Fields) -> None:
         result = answer.inner("result")
         if not result.flag("authenticated"):
             raise KeyRefusedError("LN Markets did not accept the key on the stream")
-        self.permissions = frozenset(map(str, result.items("permissions")))
+        if isinstance(result.values.get("permissions"), list):
+            self.permissions = frozenset(map(str, result.items("permissions")))
         self._moved(Event.ACCEPTED)
         self._subscribe()
 
@@ -250,7 +256,7 @@ class Conversation:
 
     def _settle(self, asked: Asked, answer: Fields) -> None:
         if answer.values.get("error") is not None:
-            asked.failed(frames.failure(answer.inner("error"), asked.method))
+            asked.failed(frames.failure(answer, asked.method))
         else:
             asked.answered(answer)
 

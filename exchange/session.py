@@ -8,12 +8,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
+from exchange.admission import Attempt, Gate, OpenGate
 from exchange.auth import Credentials
 from exchange.config import USUAL_TIMEOUTS, Rate, Timeouts
-from exchange.errors import ExchangeError, OperatorNeededError, RejectedError, TransientError
+from exchange.dialling import Redials
+from exchange.errors import ExchangeError, KeyRefusedError, TransientError
 from exchange.events import BadFrame, StreamEvent
 from exchange.fields import Fields
 from exchange.line import Bell, Line
@@ -40,7 +43,7 @@ class StreamSession:
     """Keeps one session to the stream alive until stopped.
 
     Its own thread does all reading and writing and calls all callbacks; they must return soon. A
-    connection that fails, or is refused, is replaced by a fresh one, forever, at growing intervals.
+    connection that fails is replaced by a fresh one, forever, at growing intervals, whatever was said.
 
     Args:
         stream_url: without the version path.
@@ -50,7 +53,7 @@ class StreamSession:
         on_state: gets each new state with the reason, in one sentence, where there is one.
         catch_up: reads by REST what was missed; the session counts as live once it returns. An
             `ExchangeError` of it costs the connection.
-        admitted: returns 0 when a connection may be dialled now, else the seconds to wait.
+        gate: asked before each dial.
         clock: returns seconds from any fixed start, never going back.
         now: our wall clock, aware.
         chance: returns a number in [0, 1).
@@ -65,7 +68,7 @@ class StreamSession:
         *,
         on_state: Callable[[State, str], None] = lambda _state, _why: None,
         catch_up: Callable[[], None] = _nothing_missed,
-        admitted: Callable[[], float] = lambda: 0.0,
+        gate: Gate | None = None,
         timeouts: Timeouts = USUAL_TIMEOUTS,
         server_clock: ServerClock | None = None,
         ca_file: str | None = None,
@@ -80,17 +83,18 @@ class StreamSession:
         self._on_event = on_event
         self._on_state = on_state
         self._catch_up = catch_up
-        self._admitted = admitted
+        self._gate = gate or OpenGate()
         self._timeouts = timeouts
         self._server_clock = server_clock or ServerClock(clock=clock)
         self._ca_file = ca_file
         self._clock = clock
         self._now = now
-        self._chance = chance
+        self._redials = Redials(timeouts, has_key=credentials is not None, chance=chance)
         self._bell = Bell()
         self._stopping = threading.Event()
         self._requests: deque[_Request] = deque()
         self._pending: list[_Request] = []
+        self._attempt = Attempt()
         self._pace = TokenBucket(_MESSAGES, clock=clock)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self.state = State.CLOSED
@@ -99,8 +103,8 @@ class StreamSession:
         self.bad_frames = 0
         self.last_frame_at: datetime | None = None
         """When the exchange was last heard, aware."""
-        self.permissions: frozenset[str] = frozenset()
-        """What the key may do, once it was accepted."""
+        self.permissions: frozenset[str] | None = None
+        """What the key may do, once it was accepted and the exchange told."""
 
     def start(self) -> None:
         self._thread.start()
@@ -146,44 +150,46 @@ class StreamSession:
             self._bell.close()
 
     def _connections_in_turn(self) -> None:
-        failures, wait_s = 0, 0.0
-        while not self._stopping.wait(wait_s) and self._admitted_in_time():
-            started_s = self._clock()
-            after_s = self._one_connection()
-            lasted = self._clock() - started_s >= self._timeouts.reconnect_most_s
-            failures = 1 if lasted and self.state is not State.REFUSED else failures + 1
-            wait_s = max(after_s, self._backoff_s(failures))
+        wait_s = 0.0
+        while not self._stopping.wait(wait_s):
+            try:
+                if not self._admitted_in_time():
+                    break
+                started_s = self._clock()
+                attempt, after_s = self._one_connection()
+                lasted_s, is_alone = self._clock() - started_s, self._gate.is_alone()
+                redial_s = self._redials.wait_s(attempt, lasted_s=lasted_s, is_alone=is_alone)
+                wait_s = max(after_s, redial_s)
+            except Exception:  # the thread's outermost loop: nothing ends it but `stop`
+                logger.exception("stream session not dialled")
+                wait_s = self._timeouts.reconnect_most_s
         self._move(Event.STOP)
 
     def _admitted_in_time(self) -> bool:
-        while (wait_s := self._admitted()) > 0:
+        while (wait_s := self._gate.wait_s()) > 0:
             if self._stopping.wait(wait_s):
                 return False
         return True
 
-    def _backoff_s(self, failures: int) -> float:
-        most_s = self._timeouts.reconnect_most_s
-        if self.state is State.REFUSED and self._credentials:
-            most_s = self._timeouts.refused_most_s
-        # The exponent is bounded: after days of outage the power would overflow.
-        full_s = min(self._timeouts.reconnect_first_s * 2.0 ** min(failures - 1, 30), most_s)
-        return full_s * (0.5 + self._chance() / 2)
-
-    def _one_connection(self) -> float:
-        """Keep one connection from dialling to its end; return how long to wait at least."""
+    def _one_connection(self) -> tuple[Attempt, float]:
+        """Keep one connection until it ends; return what became of it, and how long to wait."""
+        self._attempt, after_s = Attempt(), 0.0
         try:
             self._connection()
-        except (OperatorNeededError, RejectedError) as error:
-            self._move(Event.REFUSED, str(error))
-        except TransientError as error:
+        except KeyRefusedError as error:
+            # Where no key was shown none can be refused.
+            self._move(Event.REFUSED if self._credentials else Event.LOST, str(error))
+        except ExchangeError as error:
             self._move(Event.LOST, str(error))
-            return error.after_s
-        except Exception as error:  # the thread's outermost loop: one more try
+            after_s = error.after_s if isinstance(error, TransientError) else 0.0
+        except Exception as error:  # one more try
             logger.exception("stream session failed")
             self._move(Event.LOST, f"a fault of our own: {type(error).__name__}")
         finally:
             self._fail_requests()
-        return 0.0
+            if not self._attempt.live:  # else it was told then
+                self._gate.ended(self._attempt)
+        return self._attempt, after_s
 
     def _connection(self) -> None:
         self._move(Event.DIAL)
@@ -194,6 +200,7 @@ class StreamSession:
             bell=self._bell,
             ca_file=self._ca_file,
         ) as line:
+            self._attempt = Attempt(stood=True)
             talk = self._conversation()
             talk.opened()
             while not self._stopping.is_set():
@@ -217,6 +224,8 @@ class StreamSession:
             self._catch_up()
             talk.resumed()  # a slow exchange may have taken longer than a stream may be silent
             self._move(Event.CAUGHT_UP)
+            self._attempt = replace(self._attempt, live=True)
+            self._gate.ended(self._attempt)
         frame = line.receive(min(talk.due_s - self._clock(), pause_s))
         if frame is not None:
             self._hear(talk, frame)
@@ -229,6 +238,7 @@ class StreamSession:
             if wait_s > 0:
                 return wait_s
             line.send(talk.outgoing.popleft())
+            self._attempt = replace(self._attempt, signed_in=talk.signs_in)
         return math.inf
 
     def _put_request(self, talk: Conversation) -> bool:

@@ -9,7 +9,7 @@ from typing import Final
 from exchange.account import AccountState
 from exchange.auth import Credentials
 from exchange.config import USUAL_TIMEOUTS, Endpoints, Timeouts
-from exchange.errors import KeyRefusedError
+from exchange.errors import KeyRefusedError, TransientError
 from exchange.line import Bell, Line
 from exchange.protocol import Conversation, Event
 from exchange.rest import RestClient
@@ -20,6 +20,10 @@ NEEDED: Final = frozenset({"account:read", "futures:isolated:read", "futures:iso
 """Without these nothing can be protected (API notes, 2.8)."""
 FORBIDDEN: Final = frozenset({"account:withdrawals:write"})
 """Whoever got hold of our copy of such a key could empty the account."""
+
+
+class UnfitKeyError(KeyRefusedError):
+    """The key works, and may do too little or too much to be entrusted to us."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,22 +44,28 @@ def verify(
 ) -> Verified:
     """Sign in on both ways and look at what the key may do; `rest` has the same credentials.
 
-    Costs a connection to the stream and one of its 20 authentications a minute.
+    Costs a connection to the stream and one of its 20 authentications a minute, and both again where
+    the key is found unfit: one odd answer is no verdict.
 
     Raises:
-        KeyRefusedError: the key is wrong, may do too little, or too much; one sentence says which.
-        TransientError, RejectedError, OperatorNeededError
+        KeyRefusedError: the exchange did not accept the key just now.
+        UnfitKeyError: it may do too little, or too much; one sentence says which.
+        TransientError, RejectedError, OperatorNeededError: nothing was found out about the key.
     """
     account = rest.account()
     rest.running_trades()
     permissions = permissions_of(endpoints, credentials, server_clock=server_clock, timeouts=timeouts)
+    if NEEDED - permissions or FORBIDDEN & permissions:
+        permissions = permissions_of(
+            endpoints, credentials, server_clock=server_clock, timeouts=timeouts
+        )
     if too_much := FORBIDDEN & permissions:
-        raise KeyRefusedError(
+        raise UnfitKeyError(
             f"This key may move bitcoin out of the account ({', '.join(sorted(too_much))}):"
             " make one without that permission and enter it here."
         )
     if too_little := NEEDED - permissions:
-        raise KeyRefusedError(
+        raise UnfitKeyError(
             f"This key lacks {', '.join(sorted(too_little))}:"
             " make one with these permissions and enter it here."
         )
@@ -73,7 +83,8 @@ def permissions_of(
     """Return what the exchange lets a key do; only the stream tells.
 
     Raises:
-        TransientError, RejectedError, OperatorNeededError
+        TransientError: also where it does not tell.
+        KeyRefusedError, RejectedError, OperatorNeededError
     """
     steps: list[Event] = []
     url = endpoints.stream_url.rstrip("/") + VERSION_PATH
@@ -96,6 +107,8 @@ def permissions_of(
                 if frame := line.receive(talk.due_s - clock()):
                     talk.heard(frame)
                 talk.passed()
+            if talk.permissions is None:
+                raise TransientError("LN Markets did not say what the key may do")
             return talk.permissions
     finally:
         bell.close()

@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Callable
-from typing import Final
+from contextlib import suppress
+from typing import Any, Final
 
 import redis
 from django.conf import settings
@@ -11,8 +12,8 @@ from django.http import HttpRequest, JsonResponse
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
+from automations import heartbeat
 from automations.outages import is_outage
-from automations.streaming import HEARTBEAT_KEY
 from hubdefisats.celery import app
 
 logger = logging.getLogger(__name__)
@@ -30,10 +31,17 @@ def live(_: HttpRequest) -> JsonResponse:
 
 
 def ready(_: HttpRequest) -> JsonResponse:
-    """Say for each part whether it does its work: 200 when all do, else 503."""
+    """Say for each part whether it does its work: 200 when all do, else 503.
+
+    `stream` tells how prices and accounts are seen, where a stream process lives.
+    """
     parts = {part: _state(check) for part, check in _CHECKS.items()}
     all_ready = all(state == "ready" for state in parts.values())
-    return JsonResponse({"ready": all_ready, "parts": parts}, status=200 if all_ready else 503)
+    said: dict[str, Any] = {"ready": all_ready, "parts": parts}
+    with suppress(redis.RedisError), _client() as client:
+        if beats := heartbeat.beats(client):
+            said["stream"] = heartbeat.summary(beats)
+    return JsonResponse(said, status=200 if all_ready else 503)
 
 
 def _state(check: Callable[[], None]) -> str:
@@ -88,8 +96,11 @@ def _sends() -> None:
 
 def _stream() -> None:
     with _client() as client:
-        if not client.exists(HEARTBEAT_KEY):
-            raise NotReadyError("no heartbeat")
+        beats = heartbeat.beats(client)
+    if not beats:
+        raise NotReadyError("no heartbeat")
+    if why := heartbeat.complaint(heartbeat.summary(beats)):
+        raise NotReadyError(why)
 
 
 def _answers(nodes: str) -> None:

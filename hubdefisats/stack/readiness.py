@@ -52,12 +52,16 @@ def waiting_for(stack: Stack) -> Mapping[str, str]:
 
 def _unready_parts(url: str) -> dict[str, str]:
     try:
-        parts: dict[str, str] = requests.get(url, timeout=_PATIENCE_S).json()["parts"]
+        said = requests.get(url, timeout=_PATIENCE_S).json()
+        parts: dict[str, str] = said["parts"]
     except requests.JSONDecodeError:
         return {"web": f"{url} answers, but no JSON"}
     except (requests.RequestException, ValueError, KeyError) as error:
         return {"web": _no_answer(url, error)}
-    return {part: state for part, state in parts.items() if state != "ready"}
+    missing = {part: state for part, state in parts.items() if state != "ready"}
+    if "stream" in said:  # one that tells what it sees runs, also while the exchange is away
+        missing.pop("stream", None)
+    return missing
 
 
 def _trouble(url: str) -> str | None:

@@ -53,16 +53,27 @@ def test_a_test_of_credentials_that_were_replaced_meanwhile_verifies_nothing(
 
 
 def fault_of(account: Account) -> str:
-    """Test a connection that was good before; return the one sentence about it, as stored."""
-    account.mark_verified(NOW)
-
+    """Test a connection for the first time; return the one sentence about it, as stored."""
     verdict = services.verify(account)
 
     assert isinstance(verdict, services.NotVerified)
     account.refresh_from_db()
     assert not account.may_act
     assert account.fault == verdict.fault
+    assert account.recheck_at is not None, "it is tested again by itself"
     assert "\n" not in verdict.fault
+    return verdict.fault
+
+
+def fault_of_one_that_acts(account: Account) -> str:
+    """The same for an account that acts: whatever was found, it acts on as before."""
+    account.mark_verified(NOW)
+
+    verdict = services.verify(account)
+
+    assert isinstance(verdict, services.NotVerified)
+    account.refresh_from_db()
+    assert (account.verified_at, account.fault) == (NOW, "")
     return verdict.fault
 
 
@@ -74,12 +85,23 @@ def fault_of(account: Account) -> str:
         pytest.param({"passphrase": "wrong"}, id="wrong passphrase"),
     ],
 )
-def test_a_key_that_is_refused_suspends_its_account(
+def test_a_key_that_is_refused_is_not_verified(
     owner: User, good: Credentials, changes: dict[str, str]
 ) -> None:
     fault = fault_of(saved(owner, replace(good, **changes)))
 
     assert fault.startswith("LN Markets refused the key (401")
+
+
+def test_a_key_that_is_refused_once_is_in_doubt_and_its_account_acts_on(
+    owner: User, good: Credentials
+) -> None:
+    account = saved(owner, replace(good, secret="wrong"))
+
+    assert fault_of_one_that_acts(account).startswith("LN Markets refused the key (401")
+
+    assert account.refusals == 1
+    assert account.recheck_at is not None, "it is asked again, and suspended on the third refusal"
 
 
 def test_a_key_that_may_not_read_positions_is_not_enough(
@@ -128,6 +150,41 @@ def test_an_exchange_that_answers_rubbish_gets_one_sentence(
     answering(**answer)
 
     assert says in fault_of(saved(owner, good))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param({"status": 503, "content": '{"code": "SERVICE_UNAVAILABLE"}'}, id="it is away"),
+        pytest.param({"status": 503, "content": "<html>"}, id="a gateway is"),
+        pytest.param({"status": 401, "content": "<html>denied"}, id="a page with 401"),
+        pytest.param({"status": 403, "content": "<html>denied"}, id="a page with 403"),
+        pytest.param({"status": 403, "content": '{"message": "Forbidden"}'}, id="not its own JSON"),
+        pytest.param({"status": 400, "content": '{"code": "BAD_REQUEST"}'}, id="400"),
+        pytest.param({"status": 404, "content": "<html>"}, id="404"),
+        pytest.param({"status": 302}, id="a redirect"),
+        pytest.param({"content": "<html>hello"}, id="a page with 200"),
+        pytest.param({"content": "[]"}, id="not what was asked for"),
+        pytest.param({"cut": True}, id="no answer"),
+    ],
+)
+def test_a_failed_test_takes_nothing_from_an_account_that_acts(
+    owner: User, good: Credentials, answering: Callable[..., None], answer: dict[str, Any]
+) -> None:
+    answering(**answer)
+    account = saved(owner, good)
+
+    fault_of_one_that_acts(account)
+
+    assert (account.refusals, account.recheck_at) == (0, None), "and no key is in doubt"
+
+
+def test_a_seal_that_cannot_be_opened_now_unverifies_nothing(owner: User, good: Credentials) -> None:
+    account = saved(owner, good)
+    account.credentials_sealed = "broken"
+    account.save()
+
+    assert fault_of_one_that_acts(account).startswith("The stored key cannot be opened")
 
 
 def test_a_network_that_is_not_known_says_what_to_set(owner: User, good: Credentials) -> None:

@@ -1,5 +1,6 @@
 """Protection that ends or returns while nobody acts: told where it lasts, and when it is back."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -260,3 +261,20 @@ def test_what_owners_know_within_5_s_is_looked_for_every_4_s() -> None:
 
     assert [(task.interval.every, task.interval.period) for task in found] == [(4, "seconds")] * 2
     assert [task.expire_seconds for task in found] == [3, 3], "one that comes late finds the next"
+
+
+@pytest.mark.usefixtures("chain", "long", "guard")
+@pytest.mark.parametrize("says", ['{"accounts": 0, "markets": {}}', "dark"])
+def test_a_stream_process_that_does_not_see_the_account_is_none_to_leave_it_to(
+    venue: Simulator, client: Client, account: Account, says: str
+) -> None:
+    seen(client, account)
+    redis_client().flushdb()
+    dark = {"prices": "live", "sight": {"live": 0, "polled": 0, "dark": [account.pk]}}
+    told = json.dumps({"accounts": 1, "markets": {"paper": dark}}) if says == "dark" else says
+    redis_client().set(HEARTBEAT_KEY, told, ex=5)
+    venue.fault("status", status=503, path=RUNNING, next=100)
+
+    tasks.sweep_margin_guards()
+
+    assert events() == ["unprotected"]

@@ -57,8 +57,10 @@ def test_a_guard_is_watched_while_it_is_enabled() -> None:
             "paper": {
                 "state": "live",
                 "silent": False,
+                "prices": "live",
                 "armed": 1,
                 "pool": {"members": 1, "sockets": 1, "live": 1, "fallback": 0, "refused": 0},
+                "sight": {"live": 1, "polled": 0, "dark": []},
             }
         },
     }
@@ -379,6 +381,10 @@ def test_without_the_stream_prices_and_positions_come_by_rest(
         wait_until(lambda: "fallback_activated" in caplog.text, what="it falls back to REST")
         venue.set_price(95_000)
         wait_until(lambda: waiting("urgent"), what="REST's price crossed the trigger")
+        wait_until(
+            lambda: heartbeat()["markets"]["paper"]["prices"] == "polled", what="it says that it polls"
+        )
+        assert heartbeat()["markets"]["paper"]["sight"] == {"live": 0, "polled": 1, "dark": []}
 
     assert waiting("urgent")[0].arguments[2]["source"] == Source.REST
     assert heartbeat()["markets"]["paper"]["silent"]

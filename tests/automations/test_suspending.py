@@ -244,11 +244,48 @@ def test_a_suspended_account_is_verified_again_by_itself_every_5_minutes_and_act
 def test_a_test_by_a_person_that_failed_for_a_moment_is_made_again_by_itself(
     venue: Simulator, account: Account, clock: Clock
 ) -> None:
+    Account.objects.update(verified_at=None)
     venue.fault("status", status=500, path="/v3/account", next=3)
     assert isinstance(account_services.verify(account), account_services.NotVerified)
     assert not stored(account).may_act
 
-    assert clock.ask_after(300) == 1
+    assert clock.ask_after(30) == 1
+
+    assert stored(account).may_act
+
+
+def test_a_test_by_a_person_during_a_503_suspends_no_account_that_acts(
+    venue: Simulator, long: Position, guard: MarginGuard, account: Account, clock: Clock
+) -> None:
+    venue.fault("status", status=503, next=3)
+    assert isinstance(account_services.verify(account), account_services.NotVerified)
+    venue.clear_faults()
+
+    assert stored(account).may_act
+    assert clock.ask_after(3600) == 0
+    move(venue, 95_000)
+    assert look(guard, long) == "confirmed"
+
+
+def test_a_key_that_a_person_finds_refused_is_suspended_once_that_is_confirmed(
+    venue: Simulator, account: Account, clock: Clock
+) -> None:
+    refuse(venue)
+    assert isinstance(account_services.verify(account), account_services.NotVerified)
+    assert stored(account).may_act
+
+    assert clock.ask_after(2) == 1
+    assert clock.ask_after(10) == 1
+
+    assert not stored(account).may_act
+    assert events() == ["key_refused"]
+
+
+def test_an_account_that_nobody_tested_is_tested_by_itself(account: Account, clock: Clock) -> None:
+    Account.objects.update(verified_at=None)
+
+    assert clock.ask_after(0) == 0, "whoever entered it is about to"
+    assert clock.ask_after(30) == 1
 
     assert stored(account).may_act
 

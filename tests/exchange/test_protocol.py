@@ -138,7 +138,7 @@ def test_it_says_who_we_are_with_a_fresh_nonce_each_time() -> None:
 def test_accepted_it_subscribes_and_compares_the_answer() -> None:
     talk = live_talk()
     assert talk.moved == [Event.CONNECTED, Event.ACCEPTED, Event.SUBSCRIBED]
-    assert talk.conversation.permissions == {"futures:isolated:read"}
+    assert talk.conversation.permissions == frozenset({"futures:isolated:read"})
 
 
 def test_without_a_key_it_subscribes_at_once() -> None:

@@ -9,9 +9,16 @@ from decimal import Decimal
 
 import pytest
 
+from exchange.admission import OpenGate
 from exchange.auth import Credentials
 from exchange.config import Timeouts
-from exchange.errors import OperatorNeededError, TransientError
+from exchange.errors import (
+    ExchangeError,
+    KeyRefusedError,
+    OperatorNeededError,
+    RejectedError,
+    TransientError,
+)
 from exchange.events import BadFrame, Heard, PriceTick, StreamEvent, TradeEvent, TradeEventKind
 from exchange.formulas import Side
 from exchange.money import Usd
@@ -120,7 +127,7 @@ def test_the_way_to_live_goes_by_the_table(venue: Simulator, start: Start, told:
     assert [state for state, _ in told.states] == [
         State.DIALLING, State.AUTHENTICATING, State.SUBSCRIBING, State.CATCHING_UP, State.LIVE,
     ]  # fmt: skip
-    assert "futures:isolated:read" in session.permissions
+    assert "futures:isolated:read" in (session.permissions or ())
 
 
 def test_a_session_is_not_live_before_what_was_missed_is_read(start: Start) -> None:
@@ -198,15 +205,15 @@ def test_a_refused_key_is_told_without_a_secret_and_tried_again(
 
 
 def test_a_key_that_is_refused_once_while_catching_up_is_live_soon_after(
-    start: Start, told: Told
+    venue: Simulator, start: Start, told: Told
 ) -> None:
-    refusals = iter([OperatorNeededError("revoked, or so it seemed")])
+    refusals = iter([KeyRefusedError("revoked, or so it seemed")])
 
     def catch_up() -> None:
         for refusal in refusals:
             raise refusal
 
-    live(start(catch_up=catch_up))
+    live(start(venue.accounts[0].credentials, catch_up=catch_up))
     assert (State.REFUSED, "revoked, or so it seemed") in told.states
 
 
@@ -419,3 +426,98 @@ def test_a_callback_may_stop_its_session(stream: StreamScript) -> None:
     stream.say(tick_frame(7))
     wait_until(lambda: session.ended, what="the session has ended")
     assert session.state is State.CLOSED
+
+
+ODD = [
+    pytest.param({"error": {"code": -32000, "message": "no"}}, id="-32000"),
+    pytest.param({"error": {"code": -32401, "message": "no"}}, id="-32401"),
+    pytest.param({"error": {"code": -32503, "message": "no"}}, id="-32503"),
+    pytest.param({"error": {"code": -32601, "message": "no"}}, id="-32601"),
+    pytest.param({"error": {"code": -32602, "message": "no"}}, id="-32602"),
+    pytest.param({"error": {"code": "-32603", "message": "no"}}, id="a code as text"),
+    pytest.param({"error": {"code": -32603, "message": 7, "data": "soon"}}, id="odd words"),
+    pytest.param({"error": "no"}, id="an error that is text"),
+    pytest.param({"result": None}, id="null"),
+    pytest.param({"result": {}}, id="nothing in it"),
+    pytest.param({"result": []}, id="a list"),
+    pytest.param({"result": {"time": "soon", "authenticated": "yes", "subscribed": 5}}, id="fields"),
+]
+
+
+@pytest.mark.parametrize("answer", ODD)
+@pytest.mark.parametrize(
+    ("with_key", "method"),
+    [(False, "subscribe"), (True, "subscribe"), (True, "time"), (True, "authenticate")],
+)
+def test_one_odd_answer_is_no_verdict(
+    stream: StreamScript, told: Told, answer: dict[str, object], method: str, *, with_key: bool
+) -> None:
+    stream.odd[method] = [answer]
+    session = StreamSession(
+        stream.url,
+        Credentials(key="k", secret="s", passphrase="p") if with_key else None,
+        [LAST_PRICE],
+        told.events.append,
+        on_state=told.on_state,
+        timeouts=QUICK,
+    )
+    session.start()
+    try:
+        live(session)
+        assert session.connections == 2
+        refused = [why for state, why in told.states if state is State.REFUSED]
+        own_refusal = method == "authenticate" and "-32401" in str(answer)
+        assert len(refused) == own_refusal, "a key is refused in the exchange's own words alone"
+    finally:
+        session.stop()
+
+
+@pytest.mark.parametrize("answer", ODD[:8])
+def test_an_odd_answer_to_a_sign_of_life_costs_the_connection_alone(
+    stream: StreamScript, told: Told, answer: dict[str, object]
+) -> None:
+    stream.odd["ping"] = [answer]
+    session = StreamSession(
+        stream.url, None, [LAST_PRICE], told.events.append, on_state=told.on_state, timeouts=QUICK
+    )
+    session.start()
+    try:
+        wait_until(lambda: session.connections == 2, what="a fresh connection")
+        live(session)
+    finally:
+        session.stop()
+
+
+@pytest.mark.parametrize(
+    "error", [RejectedError("LN Markets refused GET x (404)"), OperatorNeededError("cannot read")]
+)
+def test_what_was_missed_and_cannot_be_read_refuses_no_key(
+    venue: Simulator, start: Start, told: Told, error: ExchangeError
+) -> None:
+    failures = iter([error])
+
+    def catch_up() -> None:
+        for failure in failures:
+            raise failure
+
+    live(start(venue.accounts[0].credentials, catch_up=catch_up))
+    assert (State.WAITING, str(error)) in told.states
+    assert State.REFUSED not in [state for state, _ in told.states]
+
+
+def test_a_fault_of_whoever_admits_ends_no_session(stream: StreamScript, told: Told) -> None:
+    class Broken(OpenGate):
+        faults = 3
+
+        def wait_s(self) -> float:
+            self.faults -= 1
+            if self.faults >= 0:
+                raise ZeroDivisionError
+            return 0.0
+
+    session = StreamSession(
+        stream.url, None, [LAST_PRICE], told.events.append, gate=Broken(), timeouts=QUICK
+    )
+    session.start()
+    live(session)
+    assert session.stop()

@@ -12,6 +12,7 @@ import requests
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
+from automations import heartbeat
 from automations.streaming import HEARTBEAT_KEY
 from hubdefisats.beat import Leadership
 from hubdefisats.embedded import free_port
@@ -78,6 +79,14 @@ def test_a_stack_is_ready_once_every_part_is(
             what="all parts are ready",
         )
         assert set(_parts(web).values()) == {"ready"}
+
+        polled = {"prices": "polled", "sight": {"live": 0, "polled": 3, "dark": []}}
+        with redis.Redis.from_url(redis_url) as client:
+            client.delete(HEARTBEAT_KEY)
+            heartbeat.beat(client, 1, {"accounts": 3, "markets": {"paper": polled}})
+        answer = requests.get(f"{web}/health/ready", timeout=5)
+        assert (answer.status_code, answer.json()["parts"]["stream"]) == (503, "prices polled: paper")
+        assert answer.json()["stream"]["accounts"] == {"live": 0, "polled": 3, "dark": 0}
 
 
 @pytest.mark.timeout(120)
