@@ -123,11 +123,6 @@ def options(arguments: list[str]) -> argparse.Namespace:
     add("--prices", type=Path, help="a CSV file of one-minute candles, a minute a second; else made up")
     add("--only", default="", help="faults whose name has one of these words, with commas between")
     add("--each-once", action="store_true", help="end after each fault came once")
-    add(
-        "--kill-servers",
-        action="store_true",
-        help="kill PostgreSQL and Redis, too, and rely on the stack to start them again",
-    )
     add("--list", action="store_true", help="name the faults, and end")
     add("--log", type=Path, help="where the stack's own lines go; else to a temporary file")
     return parser.parse_args(arguments)
@@ -138,7 +133,7 @@ def main() -> int:
     words = [word for word in chosen.only.split(",") if word]
     faults = {
         name: fault
-        for name, fault in kinds(kill_servers=chosen.kill_servers).items()
+        for name, fault in kinds().items()
         if not words or any(word in name for word in words)
     }
     if chosen.list:

@@ -63,16 +63,10 @@ Fault = Callable[[Ground], None]
 """Returns when what was broken is left to mend itself."""
 
 
-def kinds(*, kill_servers: bool) -> dict[str, Fault]:
-    """Return what may go wrong, by name.
-
-    Args:
-        kill_servers: PostgreSQL and Redis are killed, too: the stack has to start them again.
-    """
-    found: dict[str, Fault] = {f"kill {name}": _kills(name) for name in KILLED}
+def kinds() -> dict[str, Fault]:
+    """Return what may go wrong, by name."""
+    found: dict[str, Fault] = {f"kill {name}": _kills(name) for name in (*KILLED, "postgres", "redis")}
     found |= {f"freeze {name}": _freezes(name) for name in KILLED}
-    if kill_servers:
-        found |= {f"kill {name}": _kills(name) for name in ("postgres", "redis")}
     found |= {
         "kill both urgent": _kills("urgent-1", "urgent-2"),
         "terminate a worker": _terminates,
