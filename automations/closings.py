@@ -143,7 +143,12 @@ def _end_unseen(row: KnownPosition, closed: Rows[ClosedTrade], running: Rows[Pos
         runs = running.shows(row.position_id)
         closed.find(row.position_id)
     except OperatorNeededError as error:
-        extra = {"account": row.account_id, "position": row.position_id, "error": str(error)}
+        extra = {
+            "account": row.account_id,
+            "account_name": row.account.name,
+            "position": row.position_id,
+            "error": str(error),
+        }
         logger.warning("closing not read", extra=extra)
         return _given_up(row)
     if runs:

@@ -102,5 +102,6 @@ def story(
     begun = len(worker.said())
     move(exchange, 100_000)
     yield Story(worker, exchange, new_account(exchange, next(_NUMBERS) % MOST_STORIES))
+    worker.wait_until_idle()
     check_the_chain()
     sys.stderr.write(worker.said()[begun:])  # shown where the story failed

@@ -237,6 +237,7 @@ def test_who_watches_the_workers_hears_of_each_task(story: Story) -> None:
         app.connection_for_read() as connection,
         app.events.Receiver(connection, handlers={"*": hear}).consumer_context() as (listening, _, _),
     ):
+        drained(listening)  # it subscribes with its first wait
         asked = [story.worker.look(2**31 - 1, None) for _ in range(3)]
         wait_until(
             lambda: (

@@ -4,6 +4,7 @@ import ast
 import os
 import re
 import signal
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +21,11 @@ from tests.waiting import wait_until
 _ACT: Final = "automations.tasks.act"
 _PATIENCE_S: Final = 120
 """A message waits for a slow test's worker."""
+_RECEIVED: Final = re.compile(r" Task \S+\[(\S+)\] received")
+_ENDED: Final = re.compile(
+    r" Task \S+\[(\S+)\] (?:succeeded|retry|raised|ignored|rejected)"
+    r"| Discarding revoked task: \S+\[(\S+)\]"
+)
 _ANSWER: Final = re.compile(r" Task (\S+)\[(\S+)\] succeeded in \S+s: (.*)$", re.MULTILINE)
 
 
@@ -34,6 +40,8 @@ class Worker:
         self._log = log
         self._running = ExitStack()
         self._process: Popen[str] | None = None
+        self._begun = 0
+        """How much it had said when it started last."""
 
     def __enter__(self) -> Self:
         self.start()
@@ -49,7 +57,7 @@ class Worker:
 
     def start(self) -> None:
         """Return when it takes messages."""
-        begun = len(self.said())
+        begun = self._begun = len(self.said())
         log = self._running.enter_context(self._log.open("a"))
         self._process = self._running.enter_context(
             program(
@@ -108,6 +116,16 @@ class Worker:
         wait_until(lambda: len(self._acted()) == before + due, what=f"the worker did {found[0]}")
         self._wait_until_read_back()
         return self._acted()[before:]
+
+    def wait_until_idle(self) -> None:
+        """Wait until it ended all that it took, so that nothing meets the tables of another story."""
+
+        def is_idle() -> bool:
+            said = self.said()[self._begun :]
+            ended = Counter(one or other for one, other in _ENDED.findall(said))
+            return Counter(_RECEIVED.findall(said)) <= ended
+
+        wait_until(is_idle, within_s=30, what="the worker ended what it took")
 
     def _wait_until_read_back(self) -> None:
         """Wait until what was done is read back, or it is said that it could not be."""
