@@ -12,11 +12,12 @@ from exchange import formulas
 from exchange.account import Balance
 from exchange.client import Client
 from exchange.cross import CrossOrder
+from exchange.errors import ExchangeError, KeyRefusedError
 from exchange.formulas import Side
 from exchange.live import View
 from exchange.market import Quote, Source
 from exchange.money import UsdPerBtc
-from exchange.position import Position, PositionId, PositionsSnapshot, Regime
+from exchange.position import CROSS, Position, PositionId, PositionsSnapshot, Regime
 from exchange.trade import ClosedTrade
 from exchange.unreadable import Unreadable
 
@@ -78,10 +79,20 @@ def read(
 def read_all(client: Client) -> PositionsSnapshot:
     """Read the isolated trades and the cross position by REST, as old as the older of the two.
 
-    Whoever arms triggers takes them however long they took: old ones are better than none.
+    Whoever arms triggers takes them however long they took: old ones are better than none. A cross
+    position that the exchange does not tell costs no trade: it is there, and cannot be read.
+
+    Raises:
+        ExchangeError: the trades cannot be read, or the key is refused.
     """
     isolated = client.rest.positions()
-    cross = client.cross()
+    try:
+        cross = client.cross()
+    except KeyRefusedError:
+        raise
+    except ExchangeError as error:
+        untold = Unreadable(id=CROSS, label=None, fault=str(error))
+        cross = replace(isolated, positions=(), unreadable=(untold,))
     return replace(
         isolated,
         positions=(*isolated.positions, *cross.positions),

@@ -391,6 +391,32 @@ def test_a_cross_position_that_cannot_be_read_spoils_no_trade_and_is_not_flat(
     assert held.hidden(CROSS) is not None
 
 
+@pytest.mark.usefixtures("cross")
+@pytest.mark.parametrize("fault", [("status", {"status": 503}), ("status", {"status": 404})])
+def test_a_cross_position_that_the_exchange_does_not_tell_costs_no_trade(
+    venue: Simulator,
+    client: Client,
+    account: Account,
+    cross_guard: MarginGuard,
+    long: Position,
+    *,
+    fault: tuple[str, dict[str, int]],
+) -> None:
+    write_down(account)
+    kind, how = fault
+    venue.fault(kind, **how, path=POSITION, next=1000)
+
+    snapshot = read_all(client)
+
+    assert [position.id for position in snapshot.positions] == [long.id]
+    assert snapshot.hidden(CROSS) is not None
+    write_down(account)
+    assert KnownPosition.objects.running().filter(position_id=CROSS).exists(), "it is not flat"
+    venue.clear_faults()
+    move(venue, 88_000)
+    assert look(cross_guard, CROSS) == "confirmed"
+
+
 def test_one_that_cannot_be_read_says_nothing_of_when_a_cross_position_began(client: Client) -> None:
     flat = client.cross()
     row = Unreadable(id=CROSS, label=None, fault="entryPrice is null")
