@@ -1,9 +1,12 @@
 """Each fault that the platform survives, and the tests that inject it: a list to read, and to run.
 
-`make test-faults` runs these and all of `tests/faults`.
+`make test-faults` runs these, those that the table of `docs/reliability.md` names, and all of `tests/faults`.
 """
 
+import re
 from typing import Final
+
+from tests.flows.processes import ROOT
 
 _A: Final = "tests/automations"
 _E: Final = "tests/exchange"
@@ -149,3 +152,8 @@ FAULTS: Final[dict[str, tuple[str, ...]]] = {
     ),
 }
 """By what goes wrong."""
+
+
+def documented() -> list[str]:
+    """Return the tests that the documentation names as proofs."""
+    return re.findall(r"`(tests/[^`]+::[^`]+)`", (ROOT / "docs/reliability.md").read_text())

@@ -1,13 +1,12 @@
 """What the catalogue of faults names is there."""
 
 import ast
-import re
 from collections.abc import Iterable
 from functools import cache
 
 import pytest
 
-from tests.faults.catalogue import FAULTS
+from tests.faults.catalogue import FAULTS, documented
 from tests.flows.processes import ROOT
 
 
@@ -18,10 +17,8 @@ def test_a_fault_has_tests_that_inject_it(fault: str) -> None:
 
 
 def test_so_has_each_fault_of_the_documentation() -> None:
-    named = re.findall(r"`(tests/[^`]+::[^`]+)`", (ROOT / "docs/reliability.md").read_text())
-
-    assert named
-    assert not missing(named)
+    assert documented()
+    assert not missing(documented())
 
 
 def missing(tests: Iterable[str]) -> list[str]:
