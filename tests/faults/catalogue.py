@@ -1,6 +1,6 @@
 """Each fault that the platform survives, and the tests that inject it: a list to read, and to run.
 
-`make test-faults` runs these, those that the table of `docs/reliability.md` names, and all of `tests/faults`.
+`make test-faults` runs these, those that `docs/reliability.md` names, and all of `tests/faults`.
 """
 
 import re
