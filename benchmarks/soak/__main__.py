@@ -25,13 +25,14 @@ from urllib.parse import urlsplit
 import psycopg2
 import redis
 import requests
+from django.db import Error as DatabaseError
 
 from benchmarks import report
 from benchmarks.paper import Paper, paper
 from benchmarks.proxy import Proxy
 from benchmarks.soak import prices, summing
 from benchmarks.soak.people import Person, hands, settle
-from benchmarks.soak.trouble import Fault, Ground, kinds
+from benchmarks.soak.trouble import Fault, Ground, anew, kinds
 from benchmarks.soak.watching import Watch, spread
 from hubdefisats import local
 from hubdefisats.stack.assembly import Stack, running
@@ -47,7 +48,14 @@ _RECOVERS_WITHIN_S: Final = 90.0
 _DRAINS_WITHIN_S: Final = 20.0
 _HAND_EACH_S: Final = 4.0
 _TOLD_EACH_S: Final = 15.0
-_NOT_READY: Final = (OSError, LookupError, psycopg2.Error, redis.RedisError, requests.RequestException)
+_NOT_READY: Final = (
+    OSError,
+    LookupError,
+    DatabaseError,
+    psycopg2.Error,
+    redis.RedisError,
+    requests.RequestException,
+)
 """Ends of a fault that found nothing to break at that moment."""
 
 
@@ -263,15 +271,7 @@ class _Run:
     def all_settled(self) -> bool:
         from automations.models import Execution  # noqa: PLC0415 - Django is ready only now
 
-        return not _anew(lambda: Execution.objects.unsettled().exists())
-
-
-def _anew(ask: Any) -> Any:
-    """Ask the database on a connection of its own: the one before may be gone."""
-    from django.db import connection  # noqa: PLC0415 - Django is ready only now
-
-    connection.close()
-    return ask()
+        return not anew(lambda: Execution.objects.unsettled().exists())
 
 
 def _drain(stack: Stack) -> float:
@@ -285,7 +285,7 @@ def _line(run: _Run, troubles: Troubles, drained_s: float) -> dict[str, Any]:
     from accounts.models import Account  # noqa: PLC0415 - Django is ready only now
     from automations.models import Execution, Quarantine  # noqa: PLC0415
 
-    executions = _anew(lambda: list(Execution.objects.all()))
+    executions = anew(lambda: list(Execution.objects.all()))
     compared = summing.compared(executions, run.watch.writes, run.people)
     silent_s = run.watch.gaps_s()
     unprotected = [run.watch.unprotected_s.get(each.account.name, 0.0) for each in run.people]

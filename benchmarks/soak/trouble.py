@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import psutil
 import psycopg2
@@ -59,6 +59,7 @@ class Ground:
         requests.delete(f"{self.control}/faults", timeout=10).raise_for_status()
 
 
+Found = TypeVar("Found")
 Fault = Callable[[Ground], None]
 """Returns when what was broken is left to mend itself."""
 
@@ -162,6 +163,14 @@ def _end_sessions(ground: Ground) -> None:
     connection.close()
 
 
+def anew(ask: Callable[[], Found]) -> Found:
+    """Ask the database on a connection of its own: the one before may be gone."""
+    from django.db import connection  # noqa: PLC0415 - Django is ready only now
+
+    connection.close()
+    return ask()
+
+
 def _double_messages(ground: Ground) -> None:
     """Put a copy of each waiting message behind it, and four looks at everything besides."""
     from automations import tasks  # noqa: PLC0415 - Django is ready only now
@@ -171,7 +180,7 @@ def _double_messages(ground: Ground) -> None:
         for queue in ("urgent", "automation-execute"):
             for raw in client.lrange(queue, 0, -1):
                 client.lpush(queue, raw)
-    known = list(KnownPosition.objects.values_list("account_id", "position_id"))
+    known = anew(lambda: list(KnownPosition.objects.values_list("account_id", "position_id")))
     guards = dict(MarginGuard.objects.values_list("account_id", "pk"))
     for account_id, position_id in ground.draws.sample(known, min(10, len(known))):
         if account_id in guards:

@@ -103,8 +103,7 @@ class Watch:
         return {name: round(grown[name] / lived[name] * 3600, 1) for name in grown if lived[name]}
 
     def _read_ledger(self) -> None:
-        since = self.writes[-1]["received_at_us"] if self.writes else 0
-        url = f"{self.ground.control}/ledger?since={since}"
+        url = f"{self.ground.control}/ledger?skip={len(self.writes)}"
         with suppress(requests.RequestException):
             new = requests.get(url, timeout=10).json()["writes"]
             self.writes += new

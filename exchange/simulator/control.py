@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, fields
+from itertools import islice
 from types import TracebackType
 from typing import Any, Final
 
@@ -62,12 +63,15 @@ class ControlDoor(RequestHandler):
 
 
 class LedgerDoor(ControlDoor):
-    """Tells all that came; with `?since=` the writes received after that microsecond only."""
+    """Tells all that came; with `?skip=` not the first so many writes, which the caller has already.
+
+    A write stands there once it is answered, so that one may have been received before its neighbour.
+    """
 
     def get(self) -> None:
         ledger = self.paper.ledger
-        since = int(self.get_query_argument("since", "0"))
-        writes = [asdict(write) for write in ledger.writes if write.received_at_us > since]
+        known = int(self.get_query_argument("skip", "0"))
+        writes = [asdict(write) for write in islice(ledger.writes, known, None)]
         self.send({"writes": writes, "ticks": [asdict(tick) for tick in ledger.ticks]})
 
 
