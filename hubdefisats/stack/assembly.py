@@ -28,6 +28,8 @@ from hubdefisats.stack.supervisor import Supervisor
 from hubdefisats.stack.terminal import Terminal
 
 HOST: Final = "127.0.0.1"
+_TASKS_IN_FLOWER: Final = 10_000
+"""It keeps them in memory, 100,000 if not told: nearly a gigabyte."""
 
 
 class StackError(RefusalError):
@@ -188,7 +190,10 @@ def _demo(paper: PaperExchange) -> None:
 def _programs(folder: Path, ports: dict[str, int], secrets: dict[str, str]) -> list[Program]:
     marks = {**folders.marked(folder), "HUBDEFISATS_DATA": str(folder)}
     web = (sys.executable, "-m", "uvicorn", "hubdefisats.asgi:application", "--lifespan", "off")
-    flower = (*programs.CELERY, "flower", f"--address={HOST}", f"--port={ports['flower']}")
+    flower = (
+        *(*programs.CELERY, "flower", f"--address={HOST}", f"--port={ports['flower']}"),
+        f"--max_tasks={_TASKS_IN_FLOWER}",
+    )
     return [
         Program(
             name="web",
