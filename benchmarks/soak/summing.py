@@ -23,6 +23,7 @@ _DOES: Final = {
     "set_stoploss": "stop", "set_trailing": "stop", "set_takeprofit": "take", "cancel_order": "cancel",
 }  # fmt: skip
 _OURS: Final = "hub-"
+_NAMED: Final = 10
 _SKEW_S: Final = 2.0
 SAVABLE_S: Final = 10.0
 """From half of the margin to liquidation, without any fault: so long is enough for anybody."""
@@ -30,8 +31,8 @@ SAVABLE_S: Final = 10.0
 
 def compared(
     executions: Iterable["Execution"], writes: Iterable[Mapping[str, Any]], people: Sequence[Person]
-) -> dict[str, int]:
-    """Count executions, effects, and where the two disagree."""
+) -> dict[str, Any]:
+    """Count executions, effects, and where the two disagree, and name what is lost."""
     by_key = {person.key: person for person in people}
     applied = Counter(
         effect
@@ -48,6 +49,7 @@ def compared(
         _intended(each) for each in made if each.state in {"intended", "sent", "unknown"}
     )
     unsure = Counter(_intended(each) for each in made if each.state == "quarantined")
+    lost = confirmed - applied
     return {
         "executions": len(made),
         "confirmed": confirmed.total(),
@@ -55,7 +57,8 @@ def compared(
         "unprovable": unsure.total(),
         "effects": (+applied).total(),
         "duplicates": (applied - all_of).total(),
-        "lost_effects": (confirmed - applied).total(),
+        "lost_effects": lost.total(),
+        "lost": [" ".join(map(str, effect)) for effect in sorted(lost, key=str)][:_NAMED],
         "denied_effects": ((applied & all_of) - confirmed - open_ones - unsure).total(),
     }
 
