@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for, server_clock
 from accounts.models import Account
-from automations import journal, post_mortem, protection
+from automations import answering, journal, post_mortem, protection
 from automations.models import Execution, JournalEntry, KnownPosition
 from automations.reading import closing, closing_on_cross, plain
 from exchange.client import Client
@@ -59,7 +59,10 @@ def explain(account_ids: Collection[int] | None = None) -> int:
     of_accounts: dict[Account, list[KnownPosition]] = {}
     for row in due:
         of_accounts.setdefault(row.account, []).append(row)
-    return sum(_explain(account, rows) for account, rows in of_accounts.items())
+    answers = answering.balances(of_accounts)
+    return sum(
+        _explain(account, rows) for account, rows in of_accounts.items() if account.pk in answers
+    )
 
 
 def _explain(account: Account, rows: list[KnownPosition]) -> int:

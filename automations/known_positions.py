@@ -13,7 +13,7 @@ from django.utils import timezone
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for
 from accounts.models import Account
-from automations import journal, unreadable
+from automations import answering, journal, unreadable
 from automations.models import KnownPosition
 from automations.models.known_position import TAKEN, values_of
 from automations.reading import plain, read_all
@@ -90,9 +90,13 @@ def read_unwatched(now: datetime) -> None:
         account__is_active=True,
         account__verified_at__isnull=False,
     )
-    accounts = Account.objects.filter(known_positions__in=unwatched).distinct()[:_UNWATCHED_AT_ONCE]
-    for account in list(accounts):
+    found = Account.objects.filter(known_positions__in=unwatched).distinct()[:_UNWATCHED_AT_ONCE]
+    accounts = list(found)
+    answers = answering.balances(accounts)
+    for account in accounts:
         unwatched.filter(account=account).update(look_at=now + _MINUTE)
+        if account.pk not in answers:
+            continue
         try:
             snapshot = read_all(client_for(account))
         except (ExchangeError, SealBrokenError) as error:

@@ -15,7 +15,7 @@ from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for, redis_client
 from accounts.models import Account
 from accounts.times import written, zone_of
-from automations import heartbeat, journal, unreadable
+from automations import answering, heartbeat, journal, unreadable
 from automations.models import Execution, JournalEntry, KnownPosition, MarginGuard, Notification
 from automations.models.kinds import typed
 from automations.reading import read_all, read_price
@@ -98,8 +98,11 @@ def _look_again(now: datetime) -> None:
     lost = KnownPosition.objects.running().filter(unprotected_since__isnull=False)
     hidden = Notification.objects.filter(ends=True, entry__event=journal.POSITION_UNREADABLE)
     lost_or_hidden = Q(known_positions__in=lost) | Q(notifications__in=hidden)
-    for account in Account.objects.acting().filter(lost_or_hidden).distinct():
-        if _is_seen(account.pk):
+    accounts = Account.objects.acting().filter(lost_or_hidden).distinct()
+    unseen = [account for account in accounts if not _is_seen(account.pk)]
+    answers = answering.balances(unseen)
+    for account in unseen:
+        if account.pk not in answers:
             continue
         with suppress(ExchangeError, SealBrokenError):  # then it stays as it was told
             client = client_for(account)

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for, server_clock
-from automations import journal, telling
+from automations import answering, journal, telling
 from automations.intending import entry_about
 from automations.models import Execution
 from automations.models.compiled import Compiled
@@ -49,8 +49,12 @@ def read_back_overdue(now: datetime) -> int:
     """
     due = Execution.objects.filter(read_back_due=True)
     due.filter(settled_at__lt=now - _GIVES_UP).update(read_back_due=False)
-    overdue = due.filter(settled_at__lt=now - _WAITS).select_related("account", "automation")
-    return sum(1 for _ in map(_read_back, overdue))
+    overdue = list(due.filter(settled_at__lt=now - _WAITS).select_related("account", "automation"))
+    answers = answering.balances(each.account for each in overdue)
+    for execution in overdue:
+        if execution.account_id in answers:
+            _read_back(execution)
+    return len(overdue)
 
 
 def _read_back(execution: Execution) -> None:

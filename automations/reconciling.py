@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for, server_clock
-from automations import journal, proof, resting
+from automations import answering, journal, proof, resting
 from automations.intending import intended, report_flat
 from automations.locking import closing_lock_name, lock_name, position_lock
 from automations.models import Execution
@@ -137,10 +137,13 @@ def is_settled(execution: Execution, client: Client) -> bool:
 def settle_all() -> list[Execution]:
     """Try to settle everything left open; return what is settled now.
 
-    An execution whose position a worker holds is that worker's. An account that cannot be read is
+    An execution whose position a worker holds is that worker's. An account that does not answer is
     logged and left to the next time.
     """
-    return [each for each in Execution.objects.left_open() if _settled_in_its_turn(each)]
+    left_open = list(Execution.objects.left_open())
+    asking = [each.account for each in left_open if each.state in Execution.UNSETTLED]
+    silent = {account.pk for account in asking} - answering.balances(asking).keys()
+    return [each for each in left_open if each.account_id not in silent and _settled_in_its_turn(each)]
 
 
 def _settled_in_its_turn(execution: Execution) -> bool:

@@ -1,5 +1,6 @@
 """What kept a guard from acting and is over: its owner is told that protection is back."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -11,14 +12,13 @@ from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for
 from accounts.models import Installation
 from accounts.switch import Switch, strictest
-from automations import gates, journal
+from automations import answering, gates, journal
 from automations.gate_request import Request
 from automations.models import MarginGuard, Notification
 from automations.models.kinds import typed
 from automations.reading import read
 from automations.rules.actions import AddMargin
 from exchange.account import Balance
-from exchange.client import Client
 from exchange.errors import ExchangeError
 from exchange.money import Sats
 from exchange.position import PositionId, Regime
@@ -31,8 +31,6 @@ _BY_TIME: Final = ("command_rate", "rate", "reductions")
 _BY_MONEY: Final = ("budget_used_up", "balance", "reserve", "leverage_1")
 _BY_READING: Final = ("stale", "balance_unknown")
 """Those that are over once the exchange tells it."""
-_MOST_ASKED: Final = 20
-"""So many accounts are asked for their balance at once; the others' is as the stream read it."""
 
 
 def tell(now: datetime) -> None:
@@ -42,13 +40,22 @@ def tell(now: datetime) -> None:
     others = Q(entry__data__reason__in=(*_BY_SWITCH, *_BY_MONEY, *_BY_READING, "not_accepted"))
     limited = Q(entry__event__endswith=f"_{journal.LIMITED}")
     lost = Notification.objects.filter((held & (by_time | others)) | limited, ends=True)
-    balances = _Balances()
-    for told in lost.select_related("entry__automation__account").order_by("id"):
-        if told.entry.automation is None:
-            continue
-        guard = typed(told.entry.automation)
-        if isinstance(guard, MarginGuard) and _may_act(guard) and _is_over(told, guard, balances):
+    held_guards = [
+        (told, guard)
+        for told in lost.select_related("entry__automation__account").order_by("id")
+        if told.entry.automation is not None
+        and isinstance(guard := typed(told.entry.automation), MarginGuard)
+        and _may_act(guard)
+    ]
+    balances = answering.balances(guard.account for told, guard in held_guards if _asks(told))
+    for told, guard in held_guards:
+        if _is_over(told, guard, balances):
             _tell_over(told, guard, now)
+
+
+def _asks(told: Notification) -> bool:
+    """Whether only the exchange knows that it is over."""
+    return told.entry.data.get("reason") not in {*_BY_SWITCH, *_BY_TIME, "not_accepted"}
 
 
 def _may_act(guard: MarginGuard) -> bool:
@@ -56,25 +63,26 @@ def _may_act(guard: MarginGuard) -> bool:
     return guard.account.may_act and guard.enabled and strictest(*switches) is Switch.ACTIVE
 
 
-def _is_over(told: Notification, guard: MarginGuard, balances: "_Balances") -> bool:
+def _is_over(told: Notification, guard: MarginGuard, balances: Mapping[int, Balance]) -> bool:
     reason = told.entry.data.get("reason")
-    if reason in {*_BY_SWITCH, *_BY_TIME}:
-        return True
     if reason == "not_accepted":
         return guard.accepts_reopening
+    if not _asks(told):
+        return True
+    balance = balances.get(guard.account_id)
+    if balance is None:
+        return False
     try:
-        return _can_add(told, guard, balances, needs_money=reason not in _BY_READING)
+        return _can_add(told, guard, balance, needs_money=reason not in _BY_READING)
     except (ExchangeError, SealBrokenError):
         return False  # nobody can tell
 
 
-def _can_add(
-    told: Notification, guard: MarginGuard, balances: "_Balances", *, needs_money: bool
-) -> bool:
+def _can_add(told: Notification, guard: MarginGuard, balance: Balance, *, needs_money: bool) -> bool:
     """Whether what was missing could be added to the position now.
 
     Raises:
-        ExchangeError: price, position or balance cannot be read.
+        ExchangeError: price or position cannot be read.
         SealBrokenError: the account's key cannot be read.
     """
     client, position_id = client_for(guard.account), PositionId(told.entry.position_id)
@@ -84,7 +92,7 @@ def _can_add(
         positions_max_age_s=settings.TOP_UP_POSITIONS_MAX_AGE_S,
         position_id=position_id,
     )
-    position, balance = seen.position(position_id), balances.of(guard, client, seen.balance)
+    position = seen.position(position_id)
     if position is None or not needs_money:
         return position is not None
     missing = told.entry.data.get("missing") or 1
@@ -93,25 +101,6 @@ def _can_add(
     action = AddMargin(position_id=position_id, amount=Sats(missing), why=told.entry.message)
     request = Request.read(guard, action, seen, balance)
     return all(bound.left >= missing for bound in gates.bounds(request))
-
-
-class _Balances:
-    """Free balances, of some accounts as the exchange tells them now."""
-
-    def __init__(self) -> None:
-        self._asked: dict[int, Balance] = {}
-
-    def of(self, guard: MarginGuard, client: Client, known: Balance | None) -> Balance:
-        """Return the balance of the guard's account.
-
-        Raises:
-            ExchangeError: it is not known and cannot be read.
-        """
-        if guard.account_id in self._asked:
-            return self._asked[guard.account_id]
-        if known is not None and len(self._asked) >= _MOST_ASKED:
-            return known
-        return self._asked.setdefault(guard.account_id, client.balance())
 
 
 def _tell_over(told: Notification, guard: MarginGuard, now: datetime) -> None:
