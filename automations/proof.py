@@ -1,5 +1,6 @@
 """Did a write happen whose answer never came? What the exchange shows now is the proof. Pure."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 from exchange.money import Sats
@@ -39,19 +40,30 @@ def of_added_margin(
     funding_paid: int,
     may_arrive: bool,
     added_since: int = 0,
+    others: Sequence[Sats] = (),
 ) -> Verdict:
     """Judge a top-up of `amount` by the margin before it and now (API notes, section 8).
 
     `funding_paid` are the signed funding fees between the two, of which what was paid left the margin
-    (6.11). `added_since` are the sats of our later top-ups that surely happened. `may_arrive` says
-    whether the request could still reach the exchange.
+    (6.11). `added_since` are the sats of our other top-ups since that surely happened, `others` those
+    that nobody knows of either: each sat that came proves one of them. `may_arrive` says whether the
+    request could still reach the exchange.
     """
-    unchanged = before - max(0, funding_paid) + added_since
-    if now == unchanged + amount:
+    came = now - (before - max(0, funding_paid) + added_since)
+    without = _sums(others)
+    if came - amount in without:
         return Verdict.HAPPENED
     if may_arrive:
-        return Verdict.NOT_SEEN if now == unchanged else Verdict.OPEN
-    return Verdict.DID_NOT if now == unchanged else Verdict.CANNOT_BE_TOLD
+        return Verdict.NOT_SEEN if came in without else Verdict.OPEN
+    return Verdict.DID_NOT if came in without else Verdict.CANNOT_BE_TOLD
+
+
+def _sums(amounts: Sequence[Sats]) -> set[int]:
+    """Return what any of the amounts come to, none of them and all of them too."""
+    sums = {0}
+    for amount in amounts:
+        sums |= {each + amount for each in sums}
+    return sums
 
 
 def of_deposit(
@@ -63,19 +75,21 @@ def of_deposit(
     transferred: bool,
     may_arrive: bool,
     added_since: int = 0,
+    others: Sequence[Sats] = (),
 ) -> Verdict:
     """Judge a deposit to the cross margin by the margin before it and now, then by the transfers.
 
     `now` is None where somebody traded meanwhile, so that the two do not compare; funding moves this
     margin either way (6.12). `transferred` says whether the exchange lists any transfer of the amount
     since a while before: none proves that nothing happened, one may be an earlier deposit of as much.
-    `added_since` as for `of_added_margin`.
+    `added_since` and `others` as for `of_added_margin`.
     """
-    unchanged = before - funding_paid + added_since
-    if now == unchanged + amount:
+    came = None if now is None else now - (before - funding_paid + added_since)
+    without = _sums(others)
+    if came is not None and came - amount in without:
         return Verdict.HAPPENED
     if may_arrive:
-        return Verdict.NOT_SEEN if now == unchanged else Verdict.OPEN
-    if now == unchanged or not transferred:
+        return Verdict.NOT_SEEN if came in without else Verdict.OPEN
+    if came in without or not transferred:
         return Verdict.DID_NOT
     return Verdict.CANNOT_BE_TOLD

@@ -21,6 +21,7 @@ from automations.models.kinds import typed
 from automations.proof import Verdict
 from automations.reading import plain
 from automations.remembering import follow, remember_step
+from automations.topups import TopUps
 from exchange.client import Client
 from exchange.config import Network
 from exchange.cross import CrossOrder
@@ -241,13 +242,15 @@ def _judge_isolated(execution: Execution, client: Client, *, may_arrive: bool) -
     if shown is None:
         return Verdict.OPEN if may_arrive else Verdict.CANNOT_BE_TOLD
     if execution.does == _DOES.ADD_MARGIN:
+        tops_up = TopUps.beside(execution)
         return proof.of_added_margin(
             amount=Sats(execution.amount_sats or 0),
-            before=Sats(execution.before["margin"]),
+            before=Sats(tops_up.before["margin"]),
             now=shown.margin,
-            funding_paid=shown.funding_fees - execution.before["fundingFees"],
+            funding_paid=shown.funding_fees - tops_up.before["fundingFees"],
             may_arrive=may_arrive and shown.runs,
-            added_since=_added_since(execution),
+            added_since=tops_up.added,
+            others=tops_up.open,
         )
     return _judge_exit(execution, shown, may_arrive=may_arrive)
 
@@ -287,17 +290,18 @@ def _judge_cross(execution: Execution, client: Client, *, may_arrive: bool) -> V
     position = client.rest.cross.position().running()
     since = _since(execution)
     if execution.does == _DOES.ADD_MARGIN:
-        transfers = client.rest.cross.transfers(since)
+        transfers, tops_up = client.rest.cross.transfers(since), TopUps.beside(execution)
         return proof.of_deposit(
             amount=Sats(execution.amount_sats or 0),
-            before=Sats(execution.before["margin"]),
+            before=Sats(tops_up.before["margin"]),
             now=position.margin if position and _is_as_before(position, execution) else None,
-            funding_paid=position.funding_fees - execution.before["fundingFees"] if position else 0,
+            funding_paid=position.funding_fees - tops_up.before["fundingFees"] if position else 0,
             # One that cannot be read may be it.
             transferred=bool(transfers.unreadable)
             or any(transfer.amount == execution.amount_sats for transfer in transfers),
             may_arrive=may_arrive,
-            added_since=_added_since(execution),
+            added_since=tops_up.added,
+            others=tops_up.open,
         )
     if execution.does == _DOES.CLOSE_POSITION:
         untouched = position is not None and _is_as_before(position, execution)
@@ -305,18 +309,6 @@ def _judge_cross(execution: Execution, client: Client, *, may_arrive: bool) -> V
     lists = (client.rest.cross.open_orders(), client.rest.cross.filled_orders(since))
     found = _labelled(execution, lists)
     return proof.of_presence(found=found, may_arrive=may_arrive)
-
-
-def _added_since(execution: Execution) -> int:
-    """Return the sats of later top-ups of the position that surely happened."""
-    later = Execution.objects.filter(
-        account_id=execution.account_id,
-        position_id=execution.position_id,
-        pk__gt=execution.pk,
-        does=_DOES.ADD_MARGIN,
-        state=Execution.State.CONFIRMED,
-    )
-    return later.sats()
 
 
 def _is_as_before(position: Position, execution: Execution) -> bool:

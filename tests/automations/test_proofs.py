@@ -27,6 +27,7 @@ from tests.automations.acting import (
     DEPOSIT,
     STOPLOSS,
     TAKEPROFIT,
+    a_moment_ago,
     effects,
     long_ago,
     look,
@@ -366,3 +367,44 @@ def test_what_follows_a_proof_is_decided_on_positions_read_after_it(
     assert proved.settled_at is not None
     assert following.positions_at is not None
     assert following.positions_at >= proved.settled_at
+
+
+def test_one_top_up_at_the_exchange_proves_one_of_two_without_an_answer(
+    venue: Simulator, guard: MarginGuard, long: Position, client: Client
+) -> None:
+    move(venue, 95_000)
+    venue.fault(**NEVER, path=ADD_MARGIN)
+    assert look(guard, long) == "unknown"
+    a_moment_ago()
+    move(venue, 94_900)  # worse, so that it adds again, for the first one shows no effect
+    venue.fault(**LOST, path=ADD_MARGIN, next=1)
+    look(guard, long)
+    unanswered()
+    assert effects(venue) == 1
+    assert len(Execution.objects.all()) == 2
+
+    for each in Execution.objects.order_by("id"):  # as a worker does that comes upon them
+        reconciling.is_settled(each, client)
+    long_ago()
+    reconciling.settle_all()
+
+    assert sorted(each.state for each in Execution.objects.all()) == ["confirmed", "not_applied"]
+    assert Execution.objects.spending().sats() == 20_000
+
+
+def test_a_top_up_that_came_late_proves_itself_beside_a_later_one(
+    venue: Simulator, guard: MarginGuard, long: Position, client: Client
+) -> None:
+    move(venue, 95_000)
+    venue.fault(**NEVER, path=ADD_MARGIN)
+    assert look(guard, long) == "unknown"
+    a_moment_ago()
+    move(venue, 94_900)
+    venue.fault(**LOST, path=ADD_MARGIN, next=1)
+    look(guard, long)
+    unanswered()
+    client.add_margin(long.id, Sats(20_000))  # the first one, on its way for so long
+
+    reconciling.settle_all()
+
+    assert [each.state for each in Execution.objects.order_by("id")] == ["confirmed", "confirmed"]
