@@ -36,7 +36,7 @@ def write_down(blind_since: Mapping[int, datetime | None], now: datetime) -> Non
 
     `blind_since` has a moment for the former, None for the latter, by the accounts' ids.
     """
-    rows = KnownPosition.objects.running().filter(account__in=blind_since).select_related("account")
+    rows = KnownPosition.objects.filter(account__in=blind_since).select_related("account")
     of_accounts: dict[Account, bool] = {}
     for row in rows:
         of_accounts[row.account] = of_accounts.get(row.account, False) or bool(row.unprotected_since)
@@ -49,7 +49,7 @@ def write_down(blind_since: Mapping[int, datetime | None], now: datetime) -> Non
 def _tell(account: Account, since: datetime | None, now: datetime) -> None:
     with transaction.atomic():
         journal.lock_chain(account.pk)
-        rows = KnownPosition.objects.running().filter(account=account)
+        rows = KnownPosition.objects.filter(account=account)
         known = rows.filter(unprotected_since__isnull=since is not None)
         if not known.update(unprotected_since=since):
             return  # somebody else did
@@ -95,7 +95,7 @@ def look(now: datetime) -> None:
 
 def _look_again(now: datetime) -> None:
     """Read the accounts of which their owners believe that nobody can, unless a stream process does."""
-    lost = KnownPosition.objects.running().filter(unprotected_since__isnull=False)
+    lost = KnownPosition.objects.filter(unprotected_since__isnull=False)
     hidden = Notification.objects.filter(ends=True, entry__event=journal.POSITION_UNREADABLE)
     lost_or_hidden = Q(known_positions__in=lost) | Q(notifications__in=hidden)
     for account in Account.objects.acting().filter(lost_or_hidden).distinct():

@@ -163,6 +163,17 @@ class PositionsSnapshot:
                 return row
         return None
 
+    def lost_since(self, before: "PositionsSnapshot") -> frozenset[PositionId]:
+        """Return what ran in that reading, and by this one runs no more, or on the other side."""
+        sides = {each.id: each.side for each in self.positions}
+        return frozenset(
+            each.id
+            for each in before.positions
+            if sides.get(each.id) is not each.side
+            and self.hidden(each.id) is None
+            and (each.id != CROSS or self.with_cross)
+        )
+
     @property
     def is_empty(self) -> bool:
         """Whether surely nothing runs."""
