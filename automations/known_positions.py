@@ -138,7 +138,7 @@ def _compare(reading: Reading, known: dict[str, KnownPosition], changes: _Change
                 changes.gone.append(row)
             continue
         del running[position.id]
-        paid = position.funding_fees - row.funding_fees
+        paid = _paid_since(row, position)
         if row.take(position, at):
             changes.moved.append(row)
             if paid:
@@ -150,6 +150,13 @@ def _is_gone(row: KnownPosition, reading: Reading) -> bool:
     """Whether the reading surely lacks it; what cannot be read may be it."""
     was_read = Regime(row.regime) in reading.regimes and row.seen_at <= reading.snapshot.at
     return was_read and reading.snapshot.hidden(row.position_id) is None
+
+
+def _paid_since(row: KnownPosition, position: Position) -> int:
+    """Return what funding cost since, signed; nothing where either total is not known."""
+    if position.funding_fees is None or row.funding_fees is None:
+        return 0
+    return position.funding_fees - row.funding_fees
 
 
 def _is_same(row: KnownPosition, position: Position) -> bool:

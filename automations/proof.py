@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 
+from exchange.errors import OperatorNeededError
 from exchange.money import Sats
 
 
@@ -31,24 +32,38 @@ def of_presence(*, found: bool, may_arrive: bool, untouched: bool = True) -> Ver
     return Verdict.DID_NOT if untouched else Verdict.CANNOT_BE_TOLD
 
 
+def funding_paid(before: int | None, now: int | None) -> int | None:
+    """Return what was paid between two signed totals; None where the first was not known.
+
+    Raises:
+        OperatorNeededError: the second cannot be read. It may be in a moment.
+    """
+    if now is None:
+        raise OperatorNeededError("the funding fees of the position cannot be read")
+    return None if before is None else now - before
+
+
 def of_added_margin(
     *,
     amount: Sats,
     before: Sats,
     now: Sats,
-    funding_paid: int,
+    funding_paid: int | None,
     may_arrive: bool,
     added_since: int = 0,
 ) -> Verdict:
     """Judge a top-up of `amount` by the margin before it and now (API notes, section 8).
 
     `funding_paid` are the signed funding fees between the two, of which what was paid left the margin
-    (6.11). `added_since` are the sats of our later top-ups that surely happened. `may_arrive` says
+    (6.11); None: not known, and where something else than the amount came or went it cannot be told
+    what. `added_since` are the sats of our later top-ups that surely happened. `may_arrive` says
     whether the request could still reach the exchange.
     """
-    unchanged = before - max(0, funding_paid) + added_since
+    unchanged = before - max(0, funding_paid or 0) + added_since
     if now == unchanged + amount:
         return Verdict.HAPPENED
+    if funding_paid is None:
+        return Verdict.OPEN if may_arrive else Verdict.CANNOT_BE_TOLD
     if may_arrive:
         return Verdict.NOT_SEEN if now == unchanged else Verdict.OPEN
     return Verdict.DID_NOT if now == unchanged else Verdict.CANNOT_BE_TOLD
@@ -59,7 +74,7 @@ def of_deposit(
     amount: Sats,
     before: Sats,
     now: Sats | None,
-    funding_paid: int,
+    funding_paid: int | None,
     transferred: bool,
     may_arrive: bool,
     added_since: int = 0,
@@ -71,9 +86,11 @@ def of_deposit(
     since a while before: none proves that nothing happened, one may be an earlier deposit of as much.
     `added_since` as for `of_added_margin`.
     """
-    unchanged = before - funding_paid + added_since
+    unchanged = before - (funding_paid or 0) + added_since
     if now == unchanged + amount:
         return Verdict.HAPPENED
+    if funding_paid is None:
+        now = None
     if may_arrive:
         return Verdict.NOT_SEEN if now == unchanged else Verdict.OPEN
     if now == unchanged or not transferred:

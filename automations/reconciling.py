@@ -180,7 +180,7 @@ class _Shown:
 
     runs: bool
     margin: Sats
-    funding_fees: Sats
+    funding_fees: Sats | None
     stoploss: UsdPerBtc | None = None
     takeprofit: UsdPerBtc | None = None
     trailing: Decimal | None = None
@@ -242,7 +242,7 @@ def _judge_isolated(execution: Execution, client: Client, *, may_arrive: bool) -
             amount=Sats(execution.amount_sats or 0),
             before=Sats(execution.before["margin"]),
             now=shown.margin,
-            funding_paid=shown.funding_fees - execution.before["fundingFees"],
+            funding_paid=proof.funding_paid(execution.before["fundingFees"], shown.funding_fees),
             may_arrive=may_arrive and shown.runs,
             added_since=_added_since(execution),
         )
@@ -289,7 +289,11 @@ def _judge_cross(execution: Execution, client: Client, *, may_arrive: bool) -> V
             amount=Sats(execution.amount_sats or 0),
             before=Sats(execution.before["margin"]),
             now=position.margin if position and _is_as_before(position, execution) else None,
-            funding_paid=position.funding_fees - execution.before["fundingFees"] if position else 0,
+            funding_paid=(
+                proof.funding_paid(execution.before["fundingFees"], position.funding_fees)
+                if position
+                else 0
+            ),
             # One that cannot be read may be it.
             transferred=bool(transfers.unreadable)
             or any(transfer.amount == execution.amount_sats for transfer in transfers),

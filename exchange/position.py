@@ -53,10 +53,10 @@ class Position:
     client_id: str | None
     trailing: Decimal | None = None
     """The distance of a trailing stop as a share of the price; None: the stop is fixed or unset."""
-    funding_fees: Sats = _NONE
-    """Signed total so far: positive was paid, out of the margin."""
-    cashed_in: Sats = _NONE
-    """Total taken out so far, from profit and from margin."""
+    funding_fees: Sats | None = _NONE
+    """Signed total so far: positive was paid, out of the margin; None: not known."""
+    cashed_in: Sats | None = _NONE
+    """Total taken out so far, from profit and from margin; None: not known."""
     entry_margin: Sats | None = None
     """The margin at the fill (`entryMargin` on the wire, 3.6.2); None where the exchange does not say.
     Of the cross position: what its size and leverage ask for at its entry (`runningMargin`, 3.7)."""
