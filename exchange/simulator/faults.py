@@ -92,6 +92,8 @@ class Fault:
     account: str | None = None
     """The API key that a request names, or that a stream connection has proven."""
     status: int = 503
+    retry_after: str | None = None
+    """Of an answer with `status`: its `Retry-After`, seconds or an HTTP date, as it is to be sent."""
     ms: int = 1000
     share: float = -0.3
     id: str | None = None
