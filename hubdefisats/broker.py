@@ -30,10 +30,11 @@ class ThriftyChannel(Channel):
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         slot = message.get("headers", {}).get(SLOT)
         if slot is None:
-            super()._put(queue, message, **kwargs)  # type: ignore[misc]  # no type is known
+            super()._put(queue, message, **kwargs)
             return
         # In one step: whether an attempt that failed on its way had arrived, Redis alone knows.
-        key = self._q_for_pri(queue, self._get_message_priority(message, reverse=False))
+        priority = self._get_message_priority(message, reverse=False)
+        key = self._q_for_pri(queue, priority)  # type: ignore[attr-defined]  # no type is known
         with self.conn_or_acquire() as client:
             client.eval(_PUT_ONCE, 2, key, f"{_SLOT_KEY}{slot}", dumps(message), _SLOT_KEPT_S)
 

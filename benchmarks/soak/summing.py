@@ -49,7 +49,7 @@ def compared(
         _intended(each) for each in made if each.state in {"intended", "sent", "unknown"}
     )
     unsure = Counter(_intended(each) for each in made if each.state == "quarantined")
-    by_hand = Counter(
+    by_hand: Counter[Effect] = Counter(
         {
             (person.account.pk, "close", position, None): times
             for person in people

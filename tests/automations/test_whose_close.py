@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from django.utils import timezone
@@ -63,7 +64,7 @@ def test_a_close_that_never_arrived_is_not_what_ended_a_trade(
     venue: Simulator, client: Client, account: Account, *, long: Position, guard: MarginGuard, ends: str
 ) -> None:
     if ends == "stoploss_executed":
-        client.set_stoploss(long.id, UsdPerBtc(94_000))
+        client.set_stoploss(long.id, UsdPerBtc(Decimal(94_000)))
     known(client, account)
     close_that_never_arrived(venue, guard, long, 95_000)
     if ends == "closed_elsewhere":
