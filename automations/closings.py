@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.db import transaction
@@ -167,7 +167,7 @@ def _ends_on_cross(rows: list[KnownPosition], client: Client) -> Iterator[tuple[
         order = next((each for each in orders if each.side != row.side), None)
         position = client.rest.cross.position().running()
         if order is not None and (
-            position is None or position.side != row.side or _flat_between(orders)
+            position is None or position.side != row.side or _is_new(position, row, orders)
         ):
             if not _is_open(row):
                 yield row, _end_on_cross(row, order)
@@ -177,16 +177,25 @@ def _ends_on_cross(rows: list[KnownPosition], client: Client) -> Iterator[tuple[
             yield row, given_up
 
 
-def _flat_between(orders: Sequence[CrossOrder]) -> bool:
-    """Whether the position was closed and opened anew since: the newest order is no closing one."""
-    return len({order.side for order in orders}) > 1
+def _is_new(position: Position, row: KnownPosition, orders: Sequence[CrossOrder]) -> bool:
+    """Whether it was flat since it was known: reckoned back from what runs, by orders, newest first."""
+    held: int = position.quantity
+    for order in orders:
+        held += order.quantity if order.side != position.side else -order.quantity
+        if held <= 0:  # this order opened it
+            return order.filled_at is not None and order.filled_at > _seen_at([row])
+    return False
 
 
 def _since(rows: Sequence[KnownPosition]) -> Span:
     """Return the time since the oldest was seen running, by the exchange's own clock."""
+    return Span(since=_seen_at(rows) - _BACK)
+
+
+def _seen_at(rows: Sequence[KnownPosition]) -> datetime:
+    """Return when the oldest was seen to change last, by the exchange's own clock."""
     clock = server_clock(Network(rows[0].account.network))
-    offset = timedelta(milliseconds=clock.offset_ms)
-    return Span(since=min(row.seen_at for row in rows) + offset - _BACK)
+    return min(row.seen_at for row in rows) + timedelta(milliseconds=clock.offset_ms)
 
 
 def _end_beside_ours(row: KnownPosition, trade: ClosedTrade) -> _End | None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from django.conf import settings
 from django.core.mail import EmailMessage
-from django.db.models import F
+from django.db.models import Count, F, Min
 from django.utils import timezone
 
 from automations.locking import position_lock
@@ -17,12 +17,16 @@ from automations.telling import begin_delivery
 
 logger = logging.getLogger(__name__)
 
-MOST_ATTEMPTS: Final = 10
 FIRST_WAIT: Final = timedelta(minutes=1)
-"""Doubles with each attempt: the last is made eight and a half hours after the first. Longer than an
-attempt may take, so that nobody takes up what somebody still tries."""
+"""Doubles with each attempt. Longer than an attempt may take, so that nobody takes up what somebody
+still tries."""
+LONGEST_WAIT: Final = timedelta(hours=4)
+MOST_ATTEMPTS: Final = 50
+"""The last is made a week after the first."""
 AT_MOST_S: Final = 15.0
 """No mail is begun later; the next message or sweep goes on."""
+LATE: Final = timedelta(minutes=10)
+"""After this the operator is told that owners are not."""
 KEPT_FOR: Final = timedelta(days=90)
 _STATE: Final = Notification.State
 _OF_ONE_MAIL: Final = (SMTPRecipientsRefused, SMTPDataError, ValueError)
@@ -46,6 +50,13 @@ def deliver_due() -> int:
     return settled
 
 
+def overdue(now: datetime) -> tuple[int, datetime] | None:
+    """Return how many messages were tried and not delivered, and since when; None: there are none."""
+    late = Notification.objects.filter(state=_STATE.WAITING, attempts__gt=0, made_at__lt=now - LATE)
+    count, since = late.aggregate(count=Count("pk"), since=Min("made_at")).values()
+    return (count, since) if count else None
+
+
 def forget_old(now: datetime) -> int:
     """Delete what was settled long ago; return how many that was. The journal tells it still."""
     old = Notification.objects.filter(settled_at__lt=now - KEPT_FOR)
@@ -55,7 +66,7 @@ def forget_old(now: datetime) -> int:
 def _taken(now: datetime) -> Notification | None:
     """Take the one that is due longest, and set its next attempt: one taken and lost comes again."""
     while (due := _first_due(now)) is not None:
-        wait = FIRST_WAIT * 2**due.attempts
+        wait = min(FIRST_WAIT * 2 ** min(due.attempts, 10), LONGEST_WAIT)
         same = Notification.objects.due(now).filter(pk=due.pk)
         if same.update(attempts=F("attempts") + 1, next_attempt_at=now + wait):
             due.refresh_from_db()  # repetitions may have joined it until now
@@ -96,7 +107,10 @@ def _failed(taken: Notification, why: str) -> None:
     taken.error = why[:500]
     taken.save(update_fields=["error", "recipient"])
     extra = _fields(taken) | {"attempts": taken.attempts, "error": why}
-    logger.warning("notification not sent yet", extra=extra)
+    if timezone.now() - taken.made_at < LATE:
+        logger.warning("notification not sent yet", extra=extra)
+    else:
+        logger.error("an owner is not told", extra=extra | {"since": taken.made_at.isoformat()})
 
 
 def _give_up(taken: Notification, why: str) -> None:

@@ -1,6 +1,6 @@
 """The owner's hand wins: where an exit was changed by hand, nothing is done until it is re-armed."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from django.db import transaction
@@ -57,13 +57,32 @@ def _rearm(row: ExitDisarmed, by: str) -> bool:
     return True
 
 
-def forget_gone(plans: Iterable[Plan], snapshot: PositionsSnapshot | None) -> None:
-    """Forget the positions that run no more; one that a later reading than this may show is kept."""
+def forget_gone(
+    plans: Iterable[Plan],
+    snapshot: PositionsSnapshot | None,
+    read_again: Callable[[], PositionsSnapshot],
+) -> None:
+    """Forget the positions that run no more: that a second reading lacks as this one does.
+
+    One that a later reading than this may show is kept.
+
+    Raises:
+        ExchangeError: the second reading failed.
+    """
     if snapshot is None:
         return
-    running = {position.id for position in snapshot.positions}
+    later: PositionsSnapshot | None = None
     for plan in plans:
-        disarmed = plan.disarmed - running if isinstance(plan, PositionPlan) else ()
-        if gone := {each for each in disarmed if snapshot.hidden(each) is None}:
-            rows = ExitDisarmed.objects.filter(automation=plan.automation_id, position_id__in=gone)
-            rows.filter(since__lt=snapshot.at).delete()
+        if not isinstance(plan, PositionPlan) or not (gone := _lacking(snapshot, plan.disarmed)):
+            continue
+        later = later or read_again()
+        rows = ExitDisarmed.objects.filter(
+            automation=plan.automation_id, position_id__in=_lacking(later, gone)
+        )
+        rows.filter(since__lt=snapshot.at).delete()
+
+
+def _lacking(snapshot: PositionsSnapshot, places: Collection[PositionId]) -> set[PositionId]:
+    """Return which of the positions surely run no more by this reading."""
+    running = {position.id for position in snapshot.positions}
+    return {each for each in places if each not in running and snapshot.hidden(each) is None}

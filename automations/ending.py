@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any, Final
 
 from django.db import connection, transaction
@@ -15,6 +16,11 @@ EXPIRED: Final = "expired"
 OPENED_ENOUGH: Final = "opened as often as it may"
 REFUSED: Final = "refused by the exchange three times in a row"
 PAUSING: Final = "pausing"
+RESTING: Final = "cooldown"
+"""The exchange refused it just now, for a reason that may pass: a balance, a limit, a closed market."""
+RESTS: Final = (timedelta(minutes=1), timedelta(minutes=30))
+"""After the first refusal in a row, and after the second. What it refuses three times in half an hour
+it is believed to refuse for good."""
 FOR_GOOD: Final = frozenset({EXPIRED, OPENED_ENOUGH, REFUSED})
 
 _READ: Final = """
@@ -23,6 +29,7 @@ SELECT automation.id, entry.expires_at, entry.most_times, entry.pause_s, past.*
   JOIN automations_autoentry AS entry ON entry.automation_ptr_id = automation.id
  CROSS JOIN LATERAL (
     SELECT (array_agg(state ORDER BY id DESC) FILTER (WHERE tried))[1:3],
+           (array_agg(settled_at ORDER BY id DESC) FILTER (WHERE tried))[1],
            count(*) FILTER (WHERE done),
            (array_agg(settled_at ORDER BY id DESC) FILTER (WHERE done))[1]
       FROM (
@@ -48,6 +55,8 @@ class _Past:
     pause_s: int
     newest_tries: list[str] | None
     """How the last three since it was changed ended, the newest first."""
+    tried_at: datetime | None
+    """When the newest of these was settled."""
     times: int
     """It opened, or may have; a live one is not bound by what a shadow did."""
     settled_at: datetime | None
@@ -92,9 +101,18 @@ def _why(past: _Past, now: datetime) -> str | None:
         return REFUSED
     if past.times >= past.most_times:
         return OPENED_ENOUGH
+    if (until := _rests_until(past)) is not None and until > now:
+        return RESTING
     if past.settled_at and past.settled_at + timedelta(seconds=past.pause_s) > now:
         return PAUSING
     return None
+
+
+def _rests_until(past: _Past) -> datetime | None:
+    """Return when an entry that was refused may be tried again."""
+    refused = takewhile(lambda state: state == Execution.State.REJECTED, past.newest_tries or ())
+    times = len(list(refused))
+    return past.tried_at + RESTS[times - 1] if times and past.tried_at else None
 
 
 def _disarm(entry: AutoEntry, why: str) -> None:

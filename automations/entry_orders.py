@@ -17,7 +17,6 @@ from automations.rules.actions import CancelOrder, Hold, OpenPosition
 from automations.rules.auto_entry import Missed
 from exchange.client import Client
 from exchange.errors import ExchangeError, KeyRefusedError
-from exchange.market import Source
 from exchange.money import Sats
 from exchange.position import PositionId, Regime
 
@@ -43,10 +42,13 @@ def enter(entry: AutoEntry, cause: Cause, client: Client) -> dict[str, Any]:
 
 
 def _decided(entry: AutoEntry, cause: Cause, client: Client) -> tuple[Facts, OpenPosition | Hold]:
-    """Decide; before a price is missed for good, the exchange itself is asked for it once more."""
+    """Decide; before a price is missed for good, the exchange is asked for it once more.
+
+    Whatever told it first: of one price that is wrong nothing that lasts may follow.
+    """
     seen, rule, label = read_price(client), entry.rule(), executing.new_label()
     decision = rule.decide(seen.quote.price, client_id=label)
-    if isinstance(decision, Missed) and seen.quote.source is Source.STREAM:
+    if isinstance(decision, Missed):
         seen = replace(seen, quote=client.rest.quote())
         decision = rule.decide(seen.quote.price, client_id=label)
     return Facts(seen=seen, cause=cause), decision

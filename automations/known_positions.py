@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
 from accounts.crypto import SealBrokenError
@@ -44,6 +44,8 @@ class _Changes:
     new: list[KnownPosition] = field(default_factory=list)
     moved: list[KnownPosition] = field(default_factory=list)
     gone: list[KnownPosition] = field(default_factory=list)
+    back: list[tuple[KnownPosition, Position, datetime]] = field(default_factory=list)
+    """What an earlier reading lacked, as it was known, as it is and since when."""
     funded: list[tuple[KnownPosition, int]] = field(default_factory=list)
     """With what was paid since; negative was received."""
 
@@ -70,6 +72,7 @@ def write_down(readings: Collection[Reading]) -> set[int]:
             calm.new += changes.new
             calm.moved += changes.moved
             calm.gone += changes.gone
+            calm.back += changes.back
     _write(calm, accounts)
     for reading in readings:
         if reading.account_id in accounts and (reading.snapshot.unreadable or reading.after_unreadable):
@@ -116,8 +119,10 @@ def read_unwatched(now: datetime) -> None:
 
 
 def _known(accounts: Iterable[int]) -> dict[int, dict[str, KnownPosition]]:
+    """Return what runs, and what is gone while nobody knows yet how it ended."""
     found: dict[int, dict[str, KnownPosition]] = {}
-    for row in KnownPosition.objects.running().filter(account__in=accounts):
+    rows = KnownPosition.objects.filter(account__in=accounts)
+    for row in rows.order_by(F("gone_at").asc(nulls_last=True)):  # what runs stands in for what is gone
         found.setdefault(row.account_id, {})[row.position_id] = row
     return found
 
@@ -127,12 +132,17 @@ def _compare(reading: Reading, known: dict[str, KnownPosition], changes: _Change
     running = {position.id: position for position in reading.snapshot.positions}
     for row in known.values():
         position = running.get(row.position_id)  # type: ignore[call-overload]  # ids are texts there
+        if row.gone_at is not None:
+            if position is not None and _is_same(row, position):
+                del running[position.id]
+                changes.back.append((row, position, at))
+            continue
         if position is None or position.side != row.side:
             if _is_gone(row, reading):
                 changes.gone.append(row)
             continue
         del running[position.id]
-        paid = position.funding_fees - row.funding_fees
+        paid = _paid_since(row, position)
         if row.take(position, at):
             changes.moved.append(row)
             if paid:
@@ -144,6 +154,18 @@ def _is_gone(row: KnownPosition, reading: Reading) -> bool:
     """Whether the reading surely lacks it; what cannot be read may be it."""
     was_read = Regime(row.regime) in reading.regimes and row.seen_at <= reading.snapshot.at
     return was_read and reading.snapshot.hidden(row.position_id) is None
+
+
+def _paid_since(row: KnownPosition, position: Position) -> int:
+    """Return what funding cost since, signed; nothing where either total is not known."""
+    if position.funding_fees is None or row.funding_fees is None:
+        return 0
+    return position.funding_fees - row.funding_fees
+
+
+def _is_same(row: KnownPosition, position: Position) -> bool:
+    """Whether it is the position that a reading lacked; the cross one bears its name for life."""
+    return (position.side, position.entry) == (row.side, row.entry)
 
 
 def _row(account_id: int, position: Position, at: datetime) -> KnownPosition:
@@ -160,7 +182,7 @@ def _row(account_id: int, position: Position, at: datetime) -> KnownPosition:
 
 
 def _write(changes: _Changes, accounts: Mapping[int, Account]) -> None:
-    if not (changes.new or changes.moved or changes.gone):
+    if not (changes.new or changes.moved or changes.gone or changes.back):
         return
     now = timezone.now()
     with transaction.atomic():
@@ -168,6 +190,11 @@ def _write(changes: _Changes, accounts: Mapping[int, Account]) -> None:
             KnownPosition.objects.running().filter(pk__in=[row.pk for row in changes.gone]).update(
                 gone_at=now, look_at=now
             )
+        for row, position, at in changes.back:
+            if KnownPosition.objects.gone().filter(pk=row.pk).update(gone_at=None, look_at=None):
+                changes.moved += [row] if row.take(position, at) else []
+            else:  # its end was found meanwhile
+                changes.new.append(_row(row.account_id, position, at))
         if changes.moved:
             KnownPosition.objects.bulk_update(changes.moved, [*TAKEN, "seen_at"])
         if changes.new:

@@ -90,6 +90,7 @@ class Market:
             server_clock=server_clock,
             name=f"prices {network}",
             ca_file=endpoints.ca_file,
+            proxy=endpoints.proxy,
         )
         self._threads = [
             threading.Thread(target=self._look, name=f"triggers {network}", daemon=True),

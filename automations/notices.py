@@ -197,7 +197,10 @@ _AUTOMATIONS: Final = (
         what="rearmed", subject="{name}: armed again on a position", of="tp_sl", effect=Effect.RETURNS,
         lead="{name} acts on {position} on {account} again: {message}.",
     ),
-    Notice(what="disarmed", lead="each of its three refusals was told", of="auto_entry"),
+    Notice(
+        what="disarmed", subject="{name}: disarmed, for the exchange keeps refusing it",
+        of="auto_entry", lead="{name} on {account} opens nothing: {message}.",
+    ),
     Notice(what="stop_ahead", lead="its owner set the stop; preview and journal say so", of=_GUARD),
     Notice(
         what="quarantined", subject="{name}: stopped on a position until you release it",
@@ -221,6 +224,15 @@ _ACCOUNTS: Final = (
     Notice(
         what="key_accepted", subject="the exchange accepts the key again", effect=Effect.RETURNS,
         lead="{account} is protected again: the exchange accepts its key.", only_after=("key_refused",),
+    ),
+    Notice(
+        what="key_sealed", subject="NOT protected, for its key cannot be opened", effect=Effect.ENDS,
+        lead="Nothing on {account} is protected now: the key that is stored here cannot be opened, and"
+        " the operator of this installation has to look: {message}.",
+    ),
+    Notice(
+        what="key_opened", subject="protection is back", effect=Effect.RETURNS,
+        lead="{account} is protected again: {message}.", only_after=("key_sealed",),
     ),
     Notice(
         what="fallback_activated", subject="the exchange's stream is away, asking by REST",

@@ -26,7 +26,7 @@ from automations.models import Execution, MarginGuard
 from automations.models.kinds import OnPosition
 from automations.planning import PositionRule
 from automations.proof import Verdict
-from automations.reading import Seen, read
+from automations.reading import Seen, read, read_again
 from automations.remembering import forget_returned, memory_of, told_already
 from automations.rules.actions import (
     AddMargin,
@@ -37,9 +37,11 @@ from automations.rules.actions import (
     PositionAction,
 )
 from automations.rules.margin_guard import GuardConfig
+from automations.rules.memory import Memory
 from exchange.client import Client
 from exchange.errors import ExchangeError, TransientError
 from exchange.market import Source
+from exchange.money import UsdPerBtc
 from exchange.position import CROSS, Position, PositionId, PositionsSnapshot, Regime
 from exchange.ratelimit import NOT_URGENT
 
@@ -84,6 +86,8 @@ class PositionLook:
         """The next top-up is the second try of one that the exchange refused for want of money."""
         self._rereads = False
         """The positions were read again for this decision."""
+        self._confirmed = False
+        """The positions were read by REST for what lasts."""
         self._waited = 0
         """How often for the turn at the exchange, before this decision."""
 
@@ -163,6 +167,8 @@ class PositionLook:
             return Outcome(word="the position is none of its")
         found = self._found(rule, position, seen)
         fresher = self._fresher(seen, found)
+        if fresher is None and not self._confirmed and any(isinstance(wish, Disarm) for wish in found):
+            fresher = self._confirm(seen)
         if fresher is not None:
             return self._decide(fresher, only=only, follows=follows)
         facts = Facts(seen=seen, cause=self._cause, position=position)
@@ -225,8 +231,20 @@ class PositionLook:
 
     def _gone(self, seen: Seen) -> Outcome:
         if self._position_id == CROSS and seen.positions is not None:
-            cross_epoch.begin_anew(self._automation.account_id, seen.positions.at)
+            again = self._confirm(seen)
+            if (flat := again.positions) and again.position(CROSS) is None and not again.hidden(CROSS):
+                cross_epoch.begin_anew(self._automation.account_id, flat.at)
         return Outcome(word="the position is gone")
+
+    def _confirm(self, seen: Seen) -> Seen:
+        """Read the positions once more, by REST: nothing that lasts follows of one reading alone.
+
+        Raises:
+            ExchangeError: they cannot be read.
+        """
+        self._confirmed = True
+        regime = Regime(self._automation.regime)
+        return replace(seen, positions=read_again(self._client, regime))
 
     def _found(self, rule: PositionRule, position: Position, seen: Seen) -> tuple[Decision, ...]:
         """Return all that the rule wishes for."""
@@ -235,9 +253,31 @@ class PositionLook:
             return (rule.decide(position, seen.quote.price, memory),)
         price = seen.quote.worst_for(position.side)
         if isinstance(self._automation, MarginGuard) and memory.spent:
-            still = rule.still_spent(position, price, memory)
-            forget_returned(self._automation, position, still)
+            self._let_return(self._automation, rule, position, price, memory)
         return rule.wishes(position, price, memory)
+
+    def _let_return(
+        self,
+        guard: MarginGuard,
+        rule: GuardConfig,
+        position: Position,
+        price: UsdPerBtc,
+        memory: Memory,
+    ) -> None:
+        """Let steps act again whose danger drew back, by two readings of price and position."""
+        still = rule.still_spent(position, price, memory)
+        if still == memory.spent:
+            return
+        try:
+            again = read_again(self._client, Regime(guard.regime))
+            later = next((each for each in again.positions if each.id == position.id), None)
+            if later is None:
+                return
+            worst = self._client.rest.quote(urgency=NOT_URGENT).worst_for(position.side)
+        except ExchangeError as error:
+            logger.warning("steps stay spent", extra=self._fields() | {"error": str(error)})
+            return
+        forget_returned(guard, position, still | rule.still_spent(later, worst, memory))
 
     def _disarm_where_asked(self, wishes: Sequence[Decision], facts: Facts) -> None:
         for wish in wishes:

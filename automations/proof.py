@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from enum import StrEnum
 
+from exchange.errors import OperatorNeededError
 from exchange.money import Sats
 
 
@@ -32,12 +33,23 @@ def of_presence(*, found: bool, may_arrive: bool, untouched: bool = True) -> Ver
     return Verdict.DID_NOT if untouched else Verdict.CANNOT_BE_TOLD
 
 
+def funding_paid(before: int | None, now: int | None) -> int | None:
+    """Return what was paid between two signed totals; None where the first was not known.
+
+    Raises:
+        OperatorNeededError: the second cannot be read. It may be in a moment.
+    """
+    if now is None:
+        raise OperatorNeededError("the funding fees of the position cannot be read")
+    return None if before is None else now - before
+
+
 def of_added_margin(
     *,
     amount: Sats,
     before: Sats,
     now: Sats,
-    funding_paid: int,
+    funding_paid: int | None,
     may_arrive: bool,
     added_since: int = 0,
     others: Sequence[Sats] = (),
@@ -45,14 +57,17 @@ def of_added_margin(
     """Judge a top-up of `amount` by the margin before it and now (API notes, section 8).
 
     `funding_paid` are the signed funding fees between the two, of which what was paid left the margin
-    (6.11). `added_since` are the sats of our other top-ups since that surely happened, `others` those
+    (6.11); None: not known, and where something else than the amount came or went it cannot be told
+    what. `added_since` are the sats of our other top-ups since that surely happened, `others` those
     that nobody knows of either: each sat that came proves one of them. `may_arrive` says whether the
     request could still reach the exchange.
     """
-    came = now - (before - max(0, funding_paid) + added_since)
+    came = now - (before - max(0, funding_paid or 0) + added_since)
     without = _sums(others)
     if came - amount in without:
         return Verdict.HAPPENED
+    if funding_paid is None:
+        return Verdict.OPEN if may_arrive else Verdict.CANNOT_BE_TOLD
     if may_arrive:
         return Verdict.NOT_SEEN if came in without else Verdict.OPEN
     return Verdict.DID_NOT if came in without else Verdict.CANNOT_BE_TOLD
@@ -71,7 +86,7 @@ def of_deposit(
     amount: Sats,
     before: Sats,
     now: Sats | None,
-    funding_paid: int,
+    funding_paid: int | None,
     transferred: bool,
     may_arrive: bool,
     added_since: int = 0,
@@ -84,10 +99,12 @@ def of_deposit(
     since a while before: none proves that nothing happened, one may be an earlier deposit of as much.
     `added_since` and `others` as for `of_added_margin`.
     """
-    came = None if now is None else now - (before - funding_paid + added_since)
+    came = None if now is None else now - (before - (funding_paid or 0) + added_since)
     without = _sums(others)
     if came is not None and came - amount in without:
         return Verdict.HAPPENED
+    if funding_paid is None:
+        came = None
     if may_arrive:
         return Verdict.NOT_SEEN if came in without else Verdict.OPEN
     if came in without or not transferred:

@@ -12,7 +12,7 @@ from django.db.models import Q
 from redis.exceptions import RedisError
 
 from accounts.crypto import SealBrokenError
-from accounts.gateway import client_for, redis_client
+from accounts.gateway import client_for, opened, redis_client
 from accounts.models import Account
 from accounts.times import written, zone_of
 from automations import answering, heartbeat, journal, unreadable
@@ -36,7 +36,7 @@ def write_down(blind_since: Mapping[int, datetime | None], now: datetime) -> Non
 
     `blind_since` has a moment for the former, None for the latter, by the accounts' ids.
     """
-    rows = KnownPosition.objects.running().filter(account__in=blind_since).select_related("account")
+    rows = KnownPosition.objects.filter(account__in=blind_since).select_related("account")
     of_accounts: dict[Account, bool] = {}
     for row in rows:
         of_accounts[row.account] = of_accounts.get(row.account, False) or bool(row.unprotected_since)
@@ -49,7 +49,7 @@ def write_down(blind_since: Mapping[int, datetime | None], now: datetime) -> Non
 def _tell(account: Account, since: datetime | None, now: datetime) -> None:
     with transaction.atomic():
         journal.lock_chain(account.pk)
-        rows = KnownPosition.objects.running().filter(account=account)
+        rows = KnownPosition.objects.filter(account=account)
         known = rows.filter(unprotected_since__isnull=since is not None)
         if not known.update(unprotected_since=since):
             return  # somebody else did
@@ -89,13 +89,55 @@ def _is_seen(account_id: int) -> bool:
 def look(now: datetime) -> None:
     """Tell what lasts, and what is over, that nobody tells on his own way."""
     _note_unsettled(now)
+    _note_sealed(now)
     _note_accepted_keys(now)
     _look_again(now)
 
 
+def _note_sealed(now: datetime) -> None:
+    """Tell of accounts whose keys cannot be opened, and of those that can again.
+
+    Nobody can act for such an account, nor see whether anything runs there: to be known is not needed.
+    """
+    told = Notification.objects.filter(ends=True, entry__event=journal.KEY_SEALED)
+    of_told = set(told.values_list("account_id", flat=True))
+    watched = Q(automations__enabled=True, automations__shadow=False) & (
+        Q(automations__marginguard__isnull=False) | Q(automations__takeprofitstoploss__isnull=False)
+    )
+    for account in Account.objects.acting().filter(watched | Q(pk__in=of_told)).distinct():
+        fault = _why_sealed(account)
+        if (fault is not None) is not (account.pk in of_told):
+            _tell_sealed(account, fault, now)
+
+
+def _why_sealed(account: Account) -> str | None:
+    try:
+        opened(account)
+    except SealBrokenError as error:
+        return str(error)
+    except ExchangeError:  # its exchange is not known here: nothing is wrong with the key
+        return None
+    return None
+
+
+def _tell_sealed(account: Account, fault: str | None, now: datetime) -> None:
+    with transaction.atomic():
+        journal.lock_chain(account.pk)
+        told = Notification.objects.filter(
+            account=account, ends=True, entry__event=journal.KEY_SEALED
+        ).exists()
+        if told is (fault is not None):
+            return  # somebody else did
+        event = journal.KEY_OPENED if fault is None else journal.KEY_SEALED
+        message = fault or "its key can be opened, and automations act again"
+        journal.record_about(account, event, message=message, now=now)
+    extra = {"account": account.pk, "account_name": account.name, "why": message}
+    logger.log(logging.WARNING if fault is None else logging.ERROR, event, extra=extra)
+
+
 def _look_again(now: datetime) -> None:
     """Read the accounts of which their owners believe that nobody can, unless a stream process does."""
-    lost = KnownPosition.objects.running().filter(unprotected_since__isnull=False)
+    lost = KnownPosition.objects.filter(unprotected_since__isnull=False)
     hidden = Notification.objects.filter(ends=True, entry__event=journal.POSITION_UNREADABLE)
     lost_or_hidden = Q(known_positions__in=lost) | Q(notifications__in=hidden)
     accounts = Account.objects.acting().filter(lost_or_hidden).distinct()

@@ -18,6 +18,7 @@ from exchange.live import View
 from exchange.market import Quote, Source
 from exchange.money import UsdPerBtc
 from exchange.position import CROSS, Position, PositionId, PositionsSnapshot, Regime
+from exchange.ratelimit import NOT_URGENT
 from exchange.trade import ClosedTrade
 from exchange.unreadable import Unreadable
 
@@ -99,6 +100,17 @@ def read_all(client: Client) -> PositionsSnapshot:
         unreadable=(*isolated.unreadable, *cross.unreadable),
         with_cross=True,
     )
+
+
+def read_again(client: Client, regime: Regime) -> PositionsSnapshot:
+    """Read the positions of a regime by REST now, whatever is known: a second look at what lasts.
+
+    Raises:
+        ExchangeError: they cannot be read.
+    """
+    if regime is Regime.CROSS:
+        return client.cross(urgency=NOT_URGENT)
+    return client.rest.positions(urgency=NOT_URGENT)
 
 
 def read_price(client: Client, *, ahead: View | None = None) -> Seen:

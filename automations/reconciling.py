@@ -12,8 +12,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.crypto import SealBrokenError
-from accounts.gateway import client_for, server_clock
-from automations import answering, journal, proof, resting
+from accounts.gateway import client_for
+from automations import answering, ends, journal, proof, resting
 from automations.intending import intended, report_flat
 from automations.locking import closing_lock_name, lock_name, position_lock
 from automations.models import Execution
@@ -23,7 +23,6 @@ from automations.reading import plain
 from automations.remembering import follow, remember_step
 from automations.topups import TopUps
 from exchange.client import Client
-from exchange.config import Network
 from exchange.cross import CrossOrder
 from exchange.errors import ExchangeError, OperatorNeededError
 from exchange.money import Sats, UsdPerBtc
@@ -184,7 +183,7 @@ class _Shown:
 
     runs: bool
     margin: Sats
-    funding_fees: Sats
+    funding_fees: Sats | None
     stoploss: UsdPerBtc | None = None
     takeprofit: UsdPerBtc | None = None
     trailing: Decimal | None = None
@@ -237,7 +236,7 @@ def _judge_isolated(execution: Execution, client: Client, *, may_arrive: bool) -
         opened = _labelled(execution, _isolated_lists(execution, client))
         return proof.of_presence(found=opened, may_arrive=may_arrive)
     if execution.does in {_DOES.CLOSE_POSITION, _DOES.REDUCE_POSITION}:
-        return proof.of_presence(found=_is_over(execution, client), may_arrive=may_arrive)
+        return _judge_close(execution, client, may_arrive=may_arrive)
     shown = _shown(execution, client)
     if shown is None:
         return Verdict.OPEN if may_arrive else Verdict.CANNOT_BE_TOLD
@@ -247,7 +246,7 @@ def _judge_isolated(execution: Execution, client: Client, *, may_arrive: bool) -
             amount=Sats(execution.amount_sats or 0),
             before=Sats(tops_up.before["margin"]),
             now=shown.margin,
-            funding_paid=shown.funding_fees - tops_up.before["fundingFees"],
+            funding_paid=proof.funding_paid(tops_up.before["fundingFees"], shown.funding_fees),
             may_arrive=may_arrive and shown.runs,
             added_since=tops_up.added,
             others=tops_up.open,
@@ -295,7 +294,11 @@ def _judge_cross(execution: Execution, client: Client, *, may_arrive: bool) -> V
             amount=Sats(execution.amount_sats or 0),
             before=Sats(tops_up.before["margin"]),
             now=position.margin if position and _is_as_before(position, execution) else None,
-            funding_paid=position.funding_fees - tops_up.before["fundingFees"] if position else 0,
+            funding_paid=(
+                proof.funding_paid(tops_up.before["fundingFees"], position.funding_fees)
+                if position
+                else 0
+            ),
             # One that cannot be read may be it.
             transferred=bool(transfers.unreadable)
             or any(transfer.amount == execution.amount_sats for transfer in transfers),
@@ -304,6 +307,8 @@ def _judge_cross(execution: Execution, client: Client, *, may_arrive: bool) -> V
             others=tops_up.open,
         )
     if execution.does == _DOES.CLOSE_POSITION:
+        if position is None and not ends.may_be_by(client.rest.cross.filled_orders(since), execution):
+            return Verdict.DID_NOT
         untouched = position is not None and _is_as_before(position, execution)
         return proof.of_presence(found=position is None, may_arrive=may_arrive, untouched=untouched)
     lists = (client.rest.cross.open_orders(), client.rest.cross.filled_orders(since))
@@ -319,8 +324,7 @@ def _is_as_before(position: Position, execution: Execution) -> bool:
 
 def _since(execution: Execution) -> Span:
     """Return the time since a while before the execution, by the exchange's own clock."""
-    offset = timedelta(milliseconds=server_clock(Network(execution.account.network)).offset_ms)
-    return Span(since=execution.decided_at + offset - _BACK)
+    return Span(since=ends.decided_at(execution) - _BACK)
 
 
 _Labelled = Position | OpenOrder | ClosedTrade | CanceledTrade | CrossOrder
@@ -357,11 +361,15 @@ def _isolated_lists(execution: Execution, client: Client) -> Iterator[Rows[Any]]
     yield client.canceled_trades(since)
 
 
-def _is_over(execution: Execution, client: Client) -> bool:
-    """Whether the exchange shows the trade closed, readable or not."""
+def _judge_close(execution: Execution, client: Client, *, may_arrive: bool) -> Verdict:
+    """Judge by whether the exchange shows the trade closed, readable or not, and how it ended."""
     if client.rest.running_trades().shows(execution.position_id):
-        return False
-    return client.closed_trades(_since(execution)).shows(execution.position_id)
+        return proof.of_presence(found=False, may_arrive=may_arrive)
+    closed = client.closed_trades(_since(execution))
+    trade = next((each for each in closed if each.id == execution.position_id), None)
+    if trade is not None and not ends.may_be_ours(trade, execution):
+        return Verdict.DID_NOT
+    return proof.of_presence(found=closed.shows(execution.position_id), may_arrive=may_arrive)
 
 
 def _shown(execution: Execution, client: Client) -> _Shown | None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -31,7 +32,7 @@ from automations.models.kinds import Kind, OnPosition, find_acting
 from automations.outages import DATABASE_ERRORS, database_is_away
 from automations.planning import Plan
 from automations.position_look import BUSY, PositionLook
-from automations.reading import Seen, read, read_price
+from automations.reading import Seen, read, read_again, read_price
 from automations.stops_ahead import StopAhead
 from automations.suspending import note_refusal
 from exchange.errors import ExchangeError, KeyRefusedError, TransientError
@@ -189,11 +190,19 @@ def _due_among(acting: Mapping[Account, Collection[Kind]]) -> Iterator[Due]:
             seen = _seen(account, regime, ahead=view)
             if seen is not None:
                 of_regime = [plan for plan in may_act if plan.regime is regime]
-                disarming.forget_gone(of_regime, seen.positions)
+                _forget_gone(account, of_regime, regime, seen)
                 _note_unreadable(account, regime, seen)
                 ahead.extend(stops_ahead.found(of_regime, seen))
                 yield from _due_of(of_regime, seen)
     stops_ahead.write_down(ahead)
+
+
+def _forget_gone(account: Account, plans: Sequence[Plan], regime: Regime | None, seen: Seen) -> None:
+    """Forget where owners' hands won on positions that are gone; what cannot be read again is kept."""
+    if regime is None:
+        return
+    with suppress(ExchangeError, SealBrokenError):
+        disarming.forget_gone(plans, seen.positions, lambda: read_again(client_for(account), regime))
 
 
 def _note_unreadable(account: Account, regime: Regime | None, seen: Seen) -> None:

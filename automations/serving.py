@@ -94,6 +94,8 @@ class Serving:
         if watch is None:
             return
         taken = watch.take(snapshot)
+        if taken.in_doubt:
+            self._pools[watch.watched.network].reread(account_id)
         if taken.cross_over_before is not None:
             self.cross_over.append((account_id, taken.cross_over_before))
         if taken.is_new:

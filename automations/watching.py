@@ -60,6 +60,8 @@ class Taken:
     """Whether something in the reading before could not be read, or there was none."""
     cross_over_before: datetime | None = None
     """Before when all belongs to a cross position that is over; None: not told."""
+    in_doubt: bool = False
+    """It lacks what ran before: nothing that lasts follows until a later reading says the same."""
 
 
 class Watch:
@@ -79,8 +81,12 @@ class Watch:
         """As last read, without what was adopted since."""
         self._last_known: tuple[Position, ...] = ()
         """What runs, as it was when it could be read last."""
+        self._lost_at: datetime | None = None
+        """Of the newest reading, where it lacks what ran in the one before."""
         self._cross: PositionsSnapshot | None = None
         """As last known of the cross position."""
+        self._cross_over_at: datetime | None = None
+        """Of the reading that showed first that the cross position is over; a later one confirms it."""
         self._balance_due_s = float("-inf")
         self._began_at = datetime.now(UTC)
         self._blind: bool | None = None
@@ -111,13 +117,27 @@ class Watch:
             if known is None or _runs_in(known) != _runs_in(snapshot):
                 self._arm()
             before, self._read = self._read, snapshot
-            over = cross_epoch.seen_between(self._cross, snapshot)
-            self._remember_cross()
+            if before is None or before.at < snapshot.at:
+                lost = before is not None and snapshot.lost_since(before)
+                self._lost_at = snapshot.at if lost else None
+            over = self._cross_over(snapshot)
             return Taken(
                 is_new=before is None or _runs_in(before) != _runs_in(snapshot),
                 after_unreadable=before is None or bool(before.unreadable),
                 cross_over_before=over,
+                in_doubt=self._lost_at is not None or self._cross_over_at is not None,
             )
+
+    def _cross_over(self, snapshot: PositionsSnapshot) -> datetime | None:
+        """Return before when all belongs to a cross position that is over, once two readings say so."""
+        over = cross_epoch.seen_between(self._cross, snapshot)
+        first_at = self._cross_over_at
+        if over is not None and (first_at is None or snapshot.at <= first_at):
+            self._cross_over_at = first_at or snapshot.at
+            return None
+        self._cross_over_at = None
+        self._remember_cross()
+        return over
 
     def adopt(self, now: Now) -> None:
         """Take over one position as it is after an action of ours, ahead of the next reading.
@@ -136,6 +156,7 @@ class Watch:
                 source=known.source,
                 with_cross=known.with_cross,
             )
+            self._cross_over_at = None
             self._remember_cross()
             self._arm(wakes=True)
 
@@ -153,10 +174,11 @@ class Watch:
     def check_sight(self, price: Quote | None, now: datetime) -> bool:
         """Note since when there are no positions or no price to act on; return whether that is news.
 
-        Where the last reading showed no position there is nothing to protect.
+        Where the last reading showed no position there is nothing to protect, unless one ran in the
+        reading before.
         """
         snapshot = self._snapshot
-        if snapshot is not None and snapshot.is_empty:
+        if snapshot is not None and snapshot.is_empty and self._lost_at is None:
             return False
         oldest = min(
             snapshot.fresh_at if snapshot else self._began_at, price.at if price else self._began_at
@@ -171,7 +193,7 @@ class Watch:
     def is_dark(self, now: datetime) -> bool:
         """Whether its positions, if there may be any, were not seen for too long to act on them."""
         snapshot = self._snapshot
-        if snapshot is not None and not snapshot.positions:
+        if snapshot is not None and not snapshot.positions and self._lost_at is None:
             return False
         seen_at = snapshot.fresh_at if snapshot else self._began_at
         return now - seen_at > timedelta(seconds=settings.UNPROTECTED_AFTER_S)

@@ -1,6 +1,6 @@
 """Where each network is, and how long we wait for it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -19,6 +19,8 @@ class Endpoints:
     stream_url: str
     ca_file: str | None = None
     """Certificates to trust in place of the system's: for a paper exchange with its own."""
+    proxy: str | None = field(default=None, repr=False)
+    """`http://[user:password@]host[:port]` between us and both doors."""
 
 
 PUBLIC_ENDPOINTS: Final = {

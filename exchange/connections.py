@@ -14,6 +14,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import ConnectionPool, HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.response import HTTPResponse
 
+from exchange import proxies
 from exchange.config import Endpoints, Timeouts
 from exchange.trust import trusting
 
@@ -32,6 +33,10 @@ class Connections:
         self.address = endpoints.api_url.rstrip("/")
         self._verify = endpoints.ca_file or True
         trusted = trusting(endpoints.ca_file) if self.address.startswith("https:") else None
+        proxy = proxies.between(endpoints.proxy, urlsplit(self.address).hostname or "")
+        self._proxies = {"http": proxy, "https": proxy} if proxy else {}
+        # A proxy that sees the request itself, for the address is no https, is told here who we are.
+        self._headers = proxies.headers(proxy) if proxy and trusted is None else {}
         # Without a session around it: no proxy, netrc or certificate of the environment, no cookie and
         # no redirect. What is signed goes to the address given.
         self._adapter = _Adapter(self.address, idle_s, trusted)
@@ -54,7 +59,7 @@ class Connections:
         """
         request = requests.PreparedRequest()
         request.method, request.url, request.body = method, f"{self.address}{target}", body
-        request.headers = CaseInsensitiveDict(headers)
+        request.headers = CaseInsensitiveDict({**headers, **self._headers})
         if body is not None:
             request.headers["Content-Length"] = str(len(body))
         return self._adapter.send(
@@ -62,6 +67,7 @@ class Connections:
             timeout=(timeouts.connect_s, timeouts.read_s),
             verify=self._verify,
             stream=True,
+            proxies=self._proxies,
         )
 
     def close(self) -> None:
@@ -85,14 +91,22 @@ class _Adapter(HTTPAdapter):
         super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
         self.poolmanager.pool_classes_by_scheme = _pools(self._idle_s)
 
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        if proxy not in self.proxy_manager:
+            manager = super().proxy_manager_for(proxy, ssl_context=self._context, **kwargs)
+            manager.pool_classes_by_scheme = _pools(self._idle_s)
+        return self.proxy_manager[proxy]
+
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> ConnectionPool:
         pool = self._pool
         if pool is None:
             pool = self._pool = super().get_connection_with_tls_context(*args, **kwargs)
         return pool
 
-    def request_url(self, request: requests.PreparedRequest, proxies: object) -> str:  # noqa: ARG002 - none
+    def request_url(self, request: requests.PreparedRequest, proxies: object) -> str:
         assert request.url is not None
+        if proxies and self._context is None:  # a proxy that sees the request wants all of it
+            return request.url
         return request.url.removeprefix(self._origin)
 
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:

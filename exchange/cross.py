@@ -85,8 +85,8 @@ class CrossPosition:
     initial_margin: Sats
     """What the open orders hold (meaning chosen in 3.7)."""
     trading_fees: Sats
-    funding_fees: Sats
-    """Signed: positive was paid."""
+    funding_fees: Sats | None
+    """Signed: positive was paid; None: not known."""
     total_profit: Sats
     delta_profit: Sats
     updated_at: datetime | None

@@ -1,6 +1,7 @@
 """The one table from what went wrong on the way to what the caller may do (API notes, 4.3)."""
 
 import math
+import re
 import ssl
 import time
 from collections.abc import Mapping
@@ -34,6 +35,9 @@ NETWORK_FAILURES: Final = (requests.RequestException, HTTPError, OSError)
 """All that `requests` and the libraries below it raise."""
 
 _NEVER_SENT: Final = (NewConnectionError, ConnectTimeoutError, ClosedPoolError)
+_POLICY: Final = re.compile(r";\s*([qw])=(\d{1,9})(?=\s*(?:;|$))")
+_LEAST_PER_S: Final = 0.1
+"""A policy that allows less is read as this: else a mistake there would be an end of protection."""
 _OF_A_KEY: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 
@@ -130,6 +134,20 @@ def retry_after_s(headers: Mapping[str, str], *, now_s: float | None = None) -> 
         sent_s = now_s if sent_s is None else sent_s
         seconds = until_s - (time.time() if sent_s is None else sent_s)
     return max(seconds, 1.0) if math.isfinite(seconds) else 1.0
+
+
+def told_per_s(headers: Mapping[str, str]) -> float | None:
+    """Return how many requests a second `RateLimit-Policy` allows; None where it says no such thing.
+
+    A list of policies, each with a quota `q` and a window `w` in seconds (draft-ietf-httpapi-ratelimit-
+    headers); the narrowest counts. What cannot be read, or allows nothing at all, is not believed.
+    """
+    rates = []
+    for policy in headers.get("RateLimit-Policy", "").split(","):
+        told = dict(_POLICY.findall(policy))
+        if int(told.get("q", 0)) and int(told.get("w", 0)):
+            rates.append(int(told["q"]) / int(told["w"]))
+    return max(min(rates), _LEAST_PER_S) if rates else None
 
 
 def _date_s(text: str) -> float | None:

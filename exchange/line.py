@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from websocket import ABNF, WebSocket, WebSocketException, WebSocketTimeoutException
 
+from exchange import proxies
 from exchange.errors import TransientError
 from exchange.trust import trusting
 
@@ -42,12 +43,21 @@ class Line:
     Args:
         url: of the stream, `ws://` or `wss://`.
         ca_file: certificates to trust in place of the system's.
+        proxy: by which other machines are reached.
     """
 
-    def __init__(self, url: str, *, connect_s: float, bell: Bell, ca_file: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        connect_s: float,
+        bell: Bell,
+        ca_file: str | None = None,
+        proxy: str | None = None,
+    ) -> None:
         self._url = url
         self._bell = bell
-        self._websocket = _dialled(url, connect_s, ca_file)
+        self._websocket = _dialled(url, connect_s, ca_file, proxy)
         self._websocket.settimeout(_PATIENCE_S)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._websocket, selectors.EVENT_READ)
@@ -96,7 +106,7 @@ class Line:
         return TransientError(f"{self._url} was lost: {str(error) or type(error).__name__}")
 
 
-def _dialled(url: str, connect_s: float, ca_file: str | None) -> WebSocket:
+def _dialled(url: str, connect_s: float, ca_file: str | None, proxy: str | None) -> WebSocket:
     """Return an open connection, dialled here: the library would obey proxies of the environment."""
     parts = urlsplit(url)
     secure = parts.scheme == "wss"
@@ -104,7 +114,11 @@ def _dialled(url: str, connect_s: float, ca_file: str | None) -> WebSocket:
     # The frames are checked as JSON anyway; checking UTF-8 in Python costs more than all else.
     websocket = WebSocket(enable_multithread=False, skip_utf8_validation=True)
     try:
-        raw = socket.create_connection((host, parts.port or (443 if secure else 80)), connect_s)
+        port = parts.port or (443 if secure else 80)
+        if (way := proxies.between(proxy, host)) is None:
+            raw = socket.create_connection((host, port), connect_s)
+        else:
+            raw = proxies.tunnel(way, host, port, timeout_s=connect_s)
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             if secure:

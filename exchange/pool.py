@@ -297,6 +297,7 @@ class SessionPool:
             timeouts=self._timeouts,
             server_clock=self._server_clock,
             ca_file=self._endpoints.ca_file,
+            proxy=self._endpoints.proxy,
             name=f"account {account_id}",
             clock=self._clock,
         )

@@ -53,10 +53,10 @@ class Position:
     client_id: str | None
     trailing: Decimal | None = None
     """The distance of a trailing stop as a share of the price; None: the stop is fixed or unset."""
-    funding_fees: Sats = _NONE
-    """Signed total so far: positive was paid, out of the margin."""
-    cashed_in: Sats = _NONE
-    """Total taken out so far, from profit and from margin."""
+    funding_fees: Sats | None = _NONE
+    """Signed total so far: positive was paid, out of the margin; None: not known."""
+    cashed_in: Sats | None = _NONE
+    """Total taken out so far, from profit and from margin; None: not known."""
     entry_margin: Sats | None = None
     """The margin at the fill (`entryMargin` on the wire, 3.6.2); None where the exchange does not say.
     Of the cross position: what its size and leverage ask for at its entry (`runningMargin`, 3.7)."""
@@ -162,6 +162,17 @@ class PositionsSnapshot:
             if row.id == position_id or (row.id is None and position_id != CROSS):
                 return row
         return None
+
+    def lost_since(self, before: "PositionsSnapshot") -> frozenset[PositionId]:
+        """Return what ran in that reading, and by this one runs no more, or on the other side."""
+        sides = {each.id: each.side for each in self.positions}
+        return frozenset(
+            each.id
+            for each in before.positions
+            if sides.get(each.id) is not each.side
+            and self.hidden(each.id) is None
+            and (each.id != CROSS or self.with_cross)
+        )
 
     @property
     def is_empty(self) -> bool:

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Protocol
 
@@ -31,6 +31,8 @@ LONGEST_HOLD_S: Final = 300.0
 DOUBTED_HOLD_S: Final = 60.0
 """A longer hold may be a mistake, such as milliseconds sent as seconds, and a position may be lost
 meanwhile: protective calls do not wait for its end."""
+HEEDED_S: Final = 60.0
+"""So long a limit that the exchange told counts."""
 TRIAL_S: Final = 1.0
 """During such a hold one protective call may go in this time."""
 
@@ -83,6 +85,12 @@ class Limiter(Protocol):
 
         Of a hold longer than `DOUBTED_HOLD_S` protective calls try the truth, one each `TRIAL_S`;
         ordinary ones wait for its end, `LONGEST_HOLD_S` at most.
+        """
+
+    def heed(self, scope: Scope, owner: str, *, per_s: float) -> None:
+        """Take over what the exchange says is its limit; one above ours changes nothing.
+
+        It counts for `HEEDED_S`: every answer says it again, or it holds no more.
         """
 
     def release(self, scope: Scope, owner: str) -> bool:
@@ -148,19 +156,22 @@ class TokenBucket:
         self._tried = False
         """Whether a call went during a hold and no refusal has come since."""
         self._queue = _Queue()
+        self._told_per_s = rate.per_s
+        self._told_until = 0.0
 
     def wait_s(self, waiter: Waiter = ORDINARY, *, within_s: float = 0.0) -> float:
         """Take a slot and return 0; or take nothing and return the seconds until one may be free."""
-        lanes = [(self._all, self._rate.per_s)]
-        if not waiter.protective:
-            lanes.append((self._ordinary, self._rate.ordinary_per_s))
         with self._lock:
             now = self._clock()
-            slack = self._rate.burst - 1
+            rate = self._rate_at(now)
+            lanes = [(self._all, rate.per_s)]
+            if not waiter.protective:
+                lanes.append((self._ordinary, rate.ordinary_per_s))
+            slack = rate.burst - 1
             free_at = max(lane.due_at - slack / per_s for lane, per_s in lanes)
             before = self._queue.before(waiter, now)
             held_until = self._protective_held_until if waiter.protective else self._held_until
-            wait = max(free_at - now, held_until - now, 0.0) + before / self._rate.per_s
+            wait = max(free_at - now, held_until - now, 0.0) + before / rate.per_s
             stays = wait > 0 or not waiter.takes
             if stays and 0 < within_s >= wait:
                 self._queue.join(waiter, now)
@@ -172,6 +183,15 @@ class TokenBucket:
                 if self._held_until > now:
                     self._tried, self._protective_held_until = True, now + TRIAL_S
             return wait
+
+    def heed(self, *, per_s: float) -> None:
+        with self._lock:
+            self._told_per_s, self._told_until = per_s, self._clock() + HEEDED_S
+
+    def _rate_at(self, now: float) -> Rate:
+        if now >= self._told_until or self._told_per_s >= self._rate.per_s:
+            return self._rate
+        return replace(self._rate, per_s=self._told_per_s)
 
     def hold(self, *, after_s: float) -> None:
         with self._lock:
@@ -212,6 +232,9 @@ class LocalLimiter:
 
     def hold(self, scope: Scope, owner: str, *, after_s: float) -> None:
         self._bucket(scope, owner).hold(after_s=after_s)
+
+    def heed(self, scope: Scope, owner: str, *, per_s: float) -> None:
+        self._bucket(scope, owner).heed(per_s=per_s)
 
     def note_trial(self, scope: Scope, owner: str) -> None:
         self._bucket(scope, owner).note_trial()

@@ -72,6 +72,7 @@ class StreamSession:
         timeouts: Timeouts = USUAL_TIMEOUTS,
         server_clock: ServerClock | None = None,
         ca_file: str | None = None,
+        proxy: str | None = None,
         name: str = "stream",
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = _utc_now,
@@ -86,7 +87,7 @@ class StreamSession:
         self._gate = gate or OpenGate()
         self._timeouts = timeouts
         self._server_clock = server_clock or ServerClock(clock=clock)
-        self._ca_file = ca_file
+        self._ca_file, self._proxy = ca_file, proxy
         self._clock = clock
         self._now = now
         self._redials = Redials(timeouts, has_key=credentials is not None, chance=chance)
@@ -199,6 +200,7 @@ class StreamSession:
             connect_s=self._timeouts.connect_s,
             bell=self._bell,
             ca_file=self._ca_file,
+            proxy=self._proxy,
         ) as line:
             self._attempt = Attempt(stood=True)
             talk = self._conversation()

@@ -8,18 +8,30 @@ from typing import Final
 from redis import Redis
 
 from exchange.config import Rate
-from exchange.ratelimit import FORGOTTEN_S, ORDINARY, TRIAL_S, LocalLimiter, Scope, Waiter, hold_s
+from exchange.ratelimit import (
+    FORGOTTEN_S,
+    HEEDED_S,
+    ORDINARY,
+    TRIAL_S,
+    LocalLimiter,
+    Scope,
+    Waiter,
+    hold_s,
+)
 from exchange.reach import Reach
 
 _ALONE_SHARE: Final = 0.25
 """Without Redis each process takes this part of a rate: others may be doing the same."""
+_HEEDED_AGAIN_S: Final = 10.0
+"""The same limit is not written into Redis more often."""
 _KEPT_MS: Final = 60_000
 _SECOND_US: Final = 1_000_000
 
 _LOAD: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local stored = redis.call('HMGET', KEYS[1], 'all', 'ordinary', 'held', 'protective_held')
+local stored = redis.call(
+    'HMGET', KEYS[1], 'all', 'ordinary', 'held', 'protective_held', 'told', 'told_until')
 local all, ordinary = tonumber(stored[1] or 0), tonumber(stored[2] or 0)
 local held, protective_held = tonumber(stored[3] or 0), tonumber(stored[4] or 0)
 local function store(field, value) redis.call('HSET', KEYS[1], field, string.format('%.0f', value)) end
@@ -33,6 +45,10 @@ _TAKE: Final = (
     _LOAD
     + """
 local every, ordinary_every = tonumber(ARGV[2]), tonumber(ARGV[3])
+if tonumber(stored[6] or 0) > now and tonumber(stored[5]) > every then
+    ordinary_every = ordinary_every * stored[5] / every
+    every = tonumber(stored[5])
+end
 local slack, name, urgency = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
 local within, forgotten, takes = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9] == '1'
 local since, before, waiting = now, 0, {}
@@ -92,6 +108,16 @@ return 0
 """
 )
 
+_HEED: Final = (
+    _LOAD
+    + """
+store('told', ARGV[2])
+store('told_until', now + ARGV[3])
+keep()
+return 0
+"""
+)
+
 _RELEASE: Final = """
 if redis.call('HEXISTS', KEYS[1], 'tried') == 1 then
     redis.call('HDEL', KEYS[1], 'tried', 'held', 'protective_held')
@@ -118,7 +144,11 @@ class SharedLimiter:
         self._rates = rates
         self._take = redis.register_script(_TAKE)
         self._hold = redis.register_script(_HOLD)
+        self._heed = redis.register_script(_HEED)
         self._release = redis.register_script(_RELEASE)
+        self._clock = clock
+        self._told: dict[tuple[Scope, str], tuple[float, float]] = {}
+        """What was told last of each owner, and when."""
         self._reach = Reach("rate limits", clock=clock)
         alone = {
             scope: replace(rate, per_s=rate.per_s * _ALONE_SHARE, burst=1)
@@ -156,6 +186,18 @@ class SharedLimiter:
         self._reach.call(lambda: self._hold(keys=[_key(scope, owner)], args=args))
         # Remembered here too: Redis may be away, or go away before the time is over.
         self._alone.hold(scope, owner, after_s=after_s)
+
+    def heed(self, scope: Scope, owner: str, *, per_s: float) -> None:
+        before = self._told.get((scope, owner))
+        if before is None and per_s >= self._rates[scope].per_s:
+            return
+        now = self._clock()
+        if before is not None and before[0] == per_s and now - before[1] < _HEEDED_AGAIN_S:
+            return
+        self._told[scope, owner] = per_s, now
+        args = [_KEPT_MS, round(_SECOND_US / per_s), round(HEEDED_S * _SECOND_US)]
+        self._reach.call(lambda: self._heed(keys=[_key(scope, owner)], args=args))
+        self._alone.heed(scope, owner, per_s=per_s * _ALONE_SHARE)
 
     def release(self, scope: Scope, owner: str) -> bool:
         released = self._alone.release(scope, owner)

@@ -149,8 +149,8 @@ class ClosedTrade:
     """Realised, before fees; a loss is negative."""
     opening_fee: Sats
     closing_fee: Sats
-    funding_fees: Sats
-    """Signed: positive was paid."""
+    funding_fees: Sats | None
+    """Signed: positive was paid; None: not known."""
     created_at: datetime | None
     closed_at: datetime | None
     client_id: str | None

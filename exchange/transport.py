@@ -22,7 +22,7 @@ from exchange.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from exchange.failures import NETWORK_FAILURES, refused, retry_after_s, unanswered
+from exchange.failures import NETWORK_FAILURES, refused, retry_after_s, told_per_s, unanswered
 from exchange.fields import Fields, parse, to_ms
 from exchange.paging import Span, collect, page_of
 from exchange.ratelimit import NOT_URGENT, ORDINARY, RENEWED_S, Limiter, Scope, Waiter
@@ -282,6 +282,8 @@ class Transport:
             raise unanswered(
                 error, where=call.where, address=self._address, writes=call.writes
             ) from None
+        if (told := told_per_s(response.raw.headers)) is not None:
+            self._limiter.heed(call.scope, self._owners[call.scope], per_s=told)
         return _Answer(status=response.status_code, headers=response.raw.headers, content=content)
 
     def _content(self, response: requests.Response) -> bytes:

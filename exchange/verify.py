@@ -90,7 +90,13 @@ def permissions_of(
     url = endpoints.stream_url.rstrip("/") + VERSION_PATH
     bell = Bell()
     try:
-        with Line(url, connect_s=timeouts.connect_s, bell=bell, ca_file=endpoints.ca_file) as line:
+        with Line(
+            url,
+            connect_s=timeouts.connect_s,
+            bell=bell,
+            ca_file=endpoints.ca_file,
+            proxy=endpoints.proxy,
+        ) as line:
             talk = Conversation(
                 credentials=credentials,
                 wanted=frozenset(),

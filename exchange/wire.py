@@ -27,7 +27,6 @@ _DENIED_BY: Final = {
 _MOST_LEVERAGE: Final = 10**6
 _FINEST: Final = Decimal("1e-12")
 _ANY_LEVEL: Final = 10**15
-_NOTHING: Final = Sats(0)
 
 
 Value = TypeVar("Value")
@@ -150,7 +149,7 @@ def position(fields: Fields) -> Position:
         filled_at=readable(fields.time_or_none, "filledAt"),
         client_id=client_id(fields),
         trailing=_trailing(fields),
-        funding_fees=readable(fields.signed_sats, "sumFundingFees") or _NOTHING,
+        funding_fees=readable(fields.signed_sats, "sumFundingFees"),
         cashed_in=_cashed_in(fields),
         entry_margin=readable(fields.sats_or_none, "entryMargin"),
     )
@@ -187,7 +186,7 @@ def closed_trade(fields: Fields) -> ClosedTrade:
         profit=fields.signed_sats("pl"),
         opening_fee=fields.sats("openingFee"),
         closing_fee=fields.sats("closingFee"),
-        funding_fees=readable(fields.signed_sats, "sumFundingFees") or _NOTHING,
+        funding_fees=readable(fields.signed_sats, "sumFundingFees"),
         created_at=readable(fields.time, "createdAt"),
         closed_at=readable(fields.time, "closedAt"),
         client_id=client_id(fields),
@@ -289,9 +288,11 @@ def _trailing(fields: Fields) -> Decimal | None:
     return distance or None
 
 
-def _cashed_in(fields: Fields) -> Sats:
-    parts = (readable(fields.sats, name) for name in ("sumCashInPl", "sumCashInMargin"))
-    return Sats(sum(part or 0 for part in parts))
+def _cashed_in(fields: Fields) -> Sats | None:
+    """Return the total; one that is not among the fields is 0 (12), one that cannot be read unknown."""
+    told = [name for name in ("sumCashInPl", "sumCashInMargin") if name in fields.values]
+    parts = [readable(fields.sats, name) for name in told]
+    return None if None in parts else Sats(sum(part or 0 for part in parts))
 
 
 def _expect_state(fields: Fields, expected: str) -> None:

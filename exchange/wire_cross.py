@@ -67,7 +67,7 @@ def position_of(fields: Fields, updated_at: datetime | None) -> CrossPosition:
         maintenance_margin=held.maintenance_margin if held else _NOTHING,
         initial_margin=readable(fields.sats, "initialMargin") or _NOTHING,
         trading_fees=readable(fields.signed_sats, "tradingFees") or _NOTHING,
-        funding_fees=readable(fields.signed_sats, "fundingFees") or _NOTHING,
+        funding_fees=readable(fields.signed_sats, "fundingFees"),
         total_profit=readable(fields.signed_sats, "totalPl") or _NOTHING,
         delta_profit=readable(fields.signed_sats, "deltaPl") or _NOTHING,
         updated_at=updated_at,

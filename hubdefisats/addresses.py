@@ -82,15 +82,24 @@ def endpoints(env: Environment, network: Network) -> dict[Network, Endpoints]:
     The two URL variables say where `network` is; the real ones have public defaults, paper has none.
     """
     trusted = trust(env)
-    known = {each: replace(at, ca_file=trusted) for each, at in PUBLIC_ENDPOINTS.items()}
+    proxy = _proxy(env)
+    known = {each: replace(at, ca_file=trusted, proxy=proxy) for each, at in PUBLIC_ENDPOINTS.items()}
     public = known.get(network)
     api_default, stream_default = (public.api_url, public.stream_url) if public else (None, None)
     known[network] = Endpoints(
         api_url=env.url("LN_MARKETS_API_URL", ("https", "http"), default=api_default),
         stream_url=env.url("LN_MARKETS_STREAM_URL", ("wss", "ws"), default=stream_default),
         ca_file=trusted,
+        proxy=proxy,
     )
     return known
+
+
+def _proxy(env: Environment) -> str | None:
+    """Return the proxy between us and the exchange; None where none is named."""
+    if not env.text("LN_MARKETS_PROXY", default=""):
+        return None
+    return env.url("LN_MARKETS_PROXY", ("http",))
 
 
 def trust(env: Environment) -> str | None:

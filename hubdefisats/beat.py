@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import psycopg2
@@ -17,6 +17,7 @@ from kombu.exceptions import KombuError
 
 from accounts.gateway import redis_client
 from automations.outages import DATABASE_ERRORS, QUEUE_ERRORS, Complaint
+from hubdefisats.broker import SLOT
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,8 @@ class LeaderScheduler(DatabaseScheduler):  # type: ignore[misc] # it has no type
 
     What is sent is first written down, on the condition that nobody did so before: no slot is sent
     twice, whoever dies where. What was due while nobody led, or nothing could be sent, is sent once.
+    Where the message failed after that, the slot is given back and sent again a second later; Redis
+    takes no second message of one slot, for the first may have arrived all the same.
 
     The rows alone say what was sent and when. What is in memory is a copy, read anew every second and
     after all that went otherwise than it says: a copy that is wrong silences nobody for longer.
@@ -93,6 +96,8 @@ class LeaderScheduler(DatabaseScheduler):  # type: ignore[misc] # it has no type
         self._read_s = -math.inf
         """When the copy was read, by a clock that nobody sets."""
         self._nothing_sent = Complaint(logger, "beat sends nothing")
+        self._failed: list[tuple[ModelEntry, datetime | None]] = []
+        """Slots that are written down and were not sent, as far as is known; with the one before."""
         super().__init__(*args, **kwargs)
 
     @property
@@ -116,6 +121,7 @@ class LeaderScheduler(DatabaseScheduler):  # type: ignore[misc] # it has no type
         if not leads:
             return _LOOK_S
         try:
+            self._give_back()
             if time.monotonic() - self._read_s >= _BELIEVED_S:
                 self._read()
             wait_s: float = min(super().tick(*args, **kwargs), _LOOK_S)
@@ -137,10 +143,21 @@ class LeaderScheduler(DatabaseScheduler):  # type: ignore[misc] # it has no type
             self._forget()  # the row is not as we have it
             return
         logger.info("sending", extra={"task": entry.task, "name_of_task": entry.name})
+        entry.options["headers"] = (entry.options.get("headers") or {}) | {SLOT: _slot(entry)}
         try:
             self.apply_async(entry, producer=producer, advance=False)
         except SchedulingError as error:
+            self._failed.append((entry, entry.last_run_at))
             raise KombuError(str(error)) from error
+
+    def _give_back(self) -> None:
+        """Let slots whose messages failed be due again."""
+        while self._failed:
+            entry, before = self._failed[0]
+            PeriodicTask.objects.filter(pk=entry.model.pk, last_run_at=entry.model.last_run_at).update(
+                last_run_at=before, total_run_count=F("total_run_count") - 1
+            )
+            self._failed.pop(0)
 
     def close(self) -> None:
         self._leadership.give_up()
@@ -162,6 +179,11 @@ class LeaderScheduler(DatabaseScheduler):  # type: ignore[misc] # it has no type
     def _ensure_connected(self) -> Any:
         # Celery's own would try for ever, and meanwhile neither tick nor stop.
         return self.connection.ensure_connection(max_retries=1)
+
+
+def _slot(entry: ModelEntry) -> str:
+    """Return the slot's name, the same whoever sends it, and however often."""
+    return f"{entry.model.pk}:{(entry.last_run_at or entry.model.date_changed).isoformat()}"
 
 
 def _is_claimed(entry: ModelEntry) -> bool:

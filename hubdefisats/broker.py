@@ -7,6 +7,7 @@ from typing import Any, Final
 from celery.worker.consumer import Consumer
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport.redis import Channel, Transport
+from kombu.utils.json import dumps
 from redis import Redis
 from redis.exceptions import ResponseError
 
@@ -14,8 +15,28 @@ _TELLS_EVERY_S: Final = 1.0
 _REFUSED_S: Final = 1.0
 
 
+SLOT: Final = "slot"
+"""A header: of the messages that bear the same, the queue takes one."""
+_SLOT_KEY: Final = "hubdefisats:slot:"
+_SLOT_KEPT_S: Final = 3600
+_PUT_ONCE: Final = """
+if redis.call('SET', KEYS[2], 1, 'NX', 'EX', ARGV[2]) then redis.call('LPUSH', KEYS[1], ARGV[1]) end
+"""
+
+
 class ThriftyChannel(Channel):
     """Keeps one client, and acknowledges only what Redis holds for it."""
+
+    def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
+        slot = message.get("headers", {}).get(SLOT)
+        if slot is None:
+            super()._put(queue, message, **kwargs)
+            return
+        # In one step: whether an attempt that failed on its way had arrived, Redis alone knows.
+        priority = self._get_message_priority(message, reverse=False)
+        key = self._q_for_pri(queue, priority)  # type: ignore[attr-defined]  # no type is known
+        with self.conn_or_acquire() as client:
+            client.eval(_PUT_ONCE, 2, key, f"{_SLOT_KEY}{slot}", dumps(message), _SLOT_KEPT_S)
 
     def _create_client(self, asynchronous: bool = False) -> Redis:  # noqa: FBT001, FBT002 - as kombu's
         # Kombu makes a new one for each command, which takes longer than the command itself.

@@ -12,8 +12,8 @@ from django.http import HttpRequest, JsonResponse
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
-from automations import heartbeat
-from automations.outages import is_outage
+from automations import delivering, heartbeat
+from automations.outages import DATABASE_ERRORS, is_outage
 from hubdefisats.celery import app
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,8 @@ def live(_: HttpRequest) -> JsonResponse:
 def ready(_: HttpRequest) -> JsonResponse:
     """Say for each part whether it does its work: 200 when all do, else 503.
 
-    `stream` tells how prices and accounts are seen, where a stream process lives.
+    `stream` tells how prices and accounts are seen, where a stream process lives; `mail` what owners
+    are not told for some time, where there is such. That is no reason to restart anything.
     """
     parts = {part: _state(check) for part, check in _CHECKS.items()}
     all_ready = all(state == "ready" for state in parts.values())
@@ -41,6 +42,9 @@ def ready(_: HttpRequest) -> JsonResponse:
     with suppress(redis.RedisError), _client() as client:
         if beats := heartbeat.beats(client):
             said["stream"] = heartbeat.summary(beats)
+    with suppress(*DATABASE_ERRORS):
+        if late := delivering.overdue(timezone.now()):
+            said["mail"] = {"waiting": late[0], "since": late[1].isoformat(timespec="seconds")}
     return JsonResponse(said, status=200 if all_ready else 503)
 
 

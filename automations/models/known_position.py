@@ -46,7 +46,9 @@ class KnownPosition(models.Model):
     liquidation = models.DecimalField(max_digits=12, decimal_places=2)
     stoploss = models.DecimalField(max_digits=12, decimal_places=2, null=True)
     takeprofit = models.DecimalField(max_digits=12, decimal_places=2, null=True)
-    funding_fees = models.BigIntegerField(default=0, help_text="Signed: positive was paid.")
+    funding_fees = models.BigIntegerField(
+        default=0, null=True, help_text="Signed: positive was paid; empty: not known."
+    )
     first_seen_at = models.DateTimeField()
     seen_at = models.DateTimeField(help_text="When it last changed.")
     gone_at = models.DateTimeField(null=True, help_text="It is in no reading since.")
@@ -81,6 +83,8 @@ class KnownPosition(models.Model):
     def take(self, position: Position, at: datetime) -> bool:
         """Take over how the position stands; return whether anything changed."""
         shown = values_of(position)
+        if position.funding_fees is None:  # what was known last is nearer to it than nothing
+            del shown["funding_fees"]
         if all(getattr(self, name) == value for name, value in shown.items()):
             return False
         for name, value in shown.items():

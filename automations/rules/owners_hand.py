@@ -20,7 +20,10 @@ def _is_missing(position: Position) -> bool:
 
 
 def _was_cashed_in(position: Position, memory: Memory) -> bool:
-    return memory.cashed_in is not None and position.cashed_in > memory.cashed_in
+    """Whether it was, or may have been: where the total cannot be read, nobody's hand is proven."""
+    if position.cashed_in is None or memory.cashed_in is None:
+        return position.cashed_in is None
+    return position.cashed_in > memory.cashed_in
 
 
 def _changed_stop(position: Position, memory: Memory) -> str | None:

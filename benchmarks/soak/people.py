@@ -43,6 +43,8 @@ class Person:
     """The owner's own way to the exchange, past our limits and past what goes wrong on the way."""
     closed: Counter[str] = field(default_factory=Counter)
     """By hand, by id."""
+    tried: Counter[str] = field(default_factory=Counter)
+    """Likewise, those among them that failed as far as the owner knows."""
 
     @property
     def is_pulse(self) -> bool:
@@ -89,6 +91,7 @@ def hands(people: Sequence[Person], draws: Random) -> None:
             person.client.add_margin(draws.choice(running).id, BY_HAND)
         else:
             chosen = draws.choice(running)
+            person.tried[str(chosen.id)] += 1
             person.client.close(chosen.id)
             person.closed[str(chosen.id)] += 1
 

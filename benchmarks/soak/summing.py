@@ -49,7 +49,17 @@ def compared(
         _intended(each) for each in made if each.state in {"intended", "sent", "unknown"}
     )
     unsure = Counter(_intended(each) for each in made if each.state == "quarantined")
-    lost = confirmed - applied
+    by_hand: Counter[Effect] = Counter(
+        {
+            (person.account.pk, "close", position, None): times
+            for person in people
+            for position, times in person.tried.items()
+        }
+    )
+    # Our close that got no answer is proven by the trade being gone: whose hand it was, nothing tells.
+    missing = confirmed - applied
+    either = missing & by_hand
+    lost = missing - either
     return {
         "executions": len(made),
         "confirmed": confirmed.total(),
@@ -57,6 +67,7 @@ def compared(
         "unprovable": unsure.total(),
         "effects": (+applied).total(),
         "duplicates": (applied - all_of).total(),
+        "closed_by_either_hand": either.total(),
         "lost_effects": lost.total(),
         "lost": [" ".join(map(str, effect)) for effect in sorted(lost, key=str)][:_NAMED],
         "denied_effects": ((applied & all_of) - confirmed - open_ones - unsure).total(),

@@ -200,6 +200,7 @@ def fault_in(params: Params) -> Fault:
         topic=text("topic"),
         account=text("account"),
         status=integer("status", usual.status, least=400, most=599),
+        retry_after=text("retry_after"),
         ms=integer("ms", usual.ms, least=0, most=MOST_HITS),
         share=_share(params, "share", least=-1) if params.has("share") else usual.share,
         id=text("id"),

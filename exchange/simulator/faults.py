@@ -21,6 +21,8 @@ class Kind(StrEnum):
     """Apply the request, then hold its answer back for `ms`."""
     ODD = "odd"
     """Answer as usual, but show `field` as `value`, or not at all: of the object `id`, or of each."""
+    EMPTY = "empty"
+    """Answer as usual, but show a list without its rows."""
 
     FROZEN = "frozen"
     """Send no push any more; requests are still answered."""
@@ -62,6 +64,8 @@ PUSH_KINDS: Final = frozenset(
         Kind.FUTURE,
     }
 )
+ANSWER_KINDS: Final = frozenset({Kind.ODD, Kind.EMPTY})
+"""They change what is shown; what was asked for is done."""
 NOWHERE: Final = object()
 """The value of a field that is left out."""
 ACTS: Final = frozenset({Kind.CUT, Kind.HALF_OPEN, Kind.REFUSE})
@@ -88,6 +92,8 @@ class Fault:
     account: str | None = None
     """The API key that a request names, or that a stream connection has proven."""
     status: int = 503
+    retry_after: str | None = None
+    """Of an answer with `status`: its `Retry-After`, seconds or an HTTP date, as it is to be sent."""
     ms: int = 1000
     share: float = -0.3
     id: str | None = None
@@ -125,7 +131,7 @@ class Faults:
     def for_request(self, *, method: str, path: str, account: str | None) -> Fault | None:
         return self._take(
             lambda fault: (
-                fault.kind not in PUSH_KINDS | {Kind.ODD}
+                fault.kind not in PUSH_KINDS | ANSWER_KINDS
                 and fault.method in {None, method}
                 and fault.path in {None, path}
                 and fault.account in {None, account}
@@ -136,7 +142,7 @@ class Faults:
         """Yield all that make something odd in the answer: they do not stand in for each other."""
         for fault in list(self.waiting):
             if (
-                fault.kind is Kind.ODD
+                fault.kind in ANSWER_KINDS
                 and fault.method in {None, method}
                 and fault.path in {None, path}
                 and fault.account in {None, account}
@@ -165,6 +171,8 @@ class Faults:
 
 def made_odd(document: object, fault: Fault) -> object:
     """Return the document of an answer with the fault's field changed in every object that it hits."""
+    if fault.kind is Kind.EMPTY:
+        return _without_rows(document)
     if isinstance(document, list):
         return [made_odd(each, fault) for each in document]
     if not isinstance(document, dict):
@@ -175,3 +183,10 @@ def made_odd(document: object, fault: Fault) -> object:
         if fault.value is NOWHERE:
             del made[fault.field]
     return made
+
+
+def _without_rows(document: object) -> object:
+    """Return a list, or a page of one, as if nothing stood in it; anything else as it is."""
+    if isinstance(document, dict) and isinstance(document.get("data"), list):
+        return document | {"data": [], "nextCursor": None}
+    return [] if isinstance(document, list) else document

@@ -115,6 +115,8 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         ("--new-connections", default.new_connections, "new stream connections an hour of one IP"),
     ):
         add(name, type=_positive, default=rate.most, metavar="N", help=what)
+    for name, whose in (("--private-burst", "one key"), ("--public-burst", "one IP without a key")):
+        add(name, type=_positive, metavar="N", help=f"requests at once of {whose}, then at its rate")
     add(
         "--connections",
         type=_positive,
@@ -159,8 +161,10 @@ def _add_rules(parser: argparse.ArgumentParser) -> None:
 def _limits(options: argparse.Namespace) -> Limits:
     default = Limits()
     return Limits(
-        private_rest=replace(default.private_rest, most=options.private_rest),
-        public_rest=replace(default.public_rest, most=options.public_rest),
+        private_rest=replace(
+            default.private_rest, most=options.private_rest, burst=options.private_burst
+        ),
+        public_rest=replace(default.public_rest, most=options.public_rest, burst=options.public_burst),
         stream_messages=replace(default.stream_messages, most=options.messages),
         authentications=replace(default.authentications, most=options.authentications),
         new_connections=replace(default.new_connections, most=options.new_connections),

@@ -148,11 +148,11 @@ def test_a_mail_that_is_refused_is_tried_again_later_and_holds_up_no_other(
     assert (first.state, first.attempts, first.error) == ("sent", 2, "")
 
 
-def test_each_wait_is_twice_the_one_before_and_the_tenth_attempt_is_the_last(
+def test_waits_double_up_to_4_hours_and_it_is_given_up_after_a_week(
     account: Account, inbox: Inbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     told = tell(account)
-    inbox.answers = ["451 not now"] * 20
+    inbox.answers = ["451 not now"] * 60
     waits = []
     for _ in range(delivering.MOST_ATTEMPTS):
         wait_over()
@@ -161,14 +161,44 @@ def test_each_wait_is_twice_the_one_before_and_the_tenth_attempt_is_the_last(
         told.refresh_from_db()
         waits.append(round((told.next_attempt_at - before) / delivering.FIRST_WAIT, 1))
 
-    assert waits == [2.0**number for number in range(10)]
-    assert (told.state, told.attempts) == ("failed", 10)
+    assert waits[:8] == [2.0**number for number in range(8)]
+    assert set(waits[8:]) == {240.0}, "minutes"
+    assert sum(waits[:-1]) > 7 * 24 * 60
+    assert (told.state, told.attempts) == ("failed", delivering.MOST_ATTEMPTS)
     assert "451" in told.error
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
         "notification given up"
     ]
     wait_over()
     assert delivering.deliver_due() == 0
+
+
+def test_the_operator_is_told_in_the_log_and_by_readiness_that_owners_are_not(
+    account: Account,
+    inbox: Inbox,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    anybody = Browser()
+    made = tell(account).made_at
+    tell(account, "another one")
+    inbox.answers = ["451 not now"] * 2
+    assert delivering.deliver_due() == 0
+    assert "mail" not in anybody.get("/health/ready").json(), "it may pass"
+    assert "ERROR" not in {record.levelname for record in caplog.records}
+
+    since = made - timedelta(minutes=11)
+    Notification.objects.update(made_at=since)
+    wait_over()
+    inbox.answers = ["451 not now"] * 2
+    assert delivering.deliver_due() == 0
+
+    said = anybody.get("/health/ready").json()["mail"]
+    assert said == {"waiting": 2, "since": since.isoformat(timespec="seconds")}
+    errors = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    assert errors == ["an owner is not told"] * 2
+    wait_over()
+    assert delivering.deliver_due() == 2
+    assert "mail" not in anybody.get("/health/ready").json()
 
 
 def test_a_mail_server_that_is_away_is_asked_once_and_then_left_alone(

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from accounts.models import Account
 from automations import reconciling, services
-from automations.models import AutoEntry, Execution, JournalEntry
+from automations.models import AutoEntry, Execution, JournalEntry, Notification
 from exchange.client import Client
 from exchange.errors import TransientError
 from exchange.formulas import Side
@@ -288,6 +288,48 @@ def test_an_entry_refused_three_times_in_a_row_is_disarmed_and_that_is_said_once
     said = JournalEntry.objects.latest("id").message
     assert "refused by the exchange three times in a row: LN Markets refused" in said
     assert list(services.due(AutoEntry)) == []
+
+
+def test_three_quick_refusals_disarm_nothing_and_it_opens_once_they_have_passed(
+    venue: Simulator, account: Account
+) -> None:
+    """A minute of maintenance, or a balance that comes with the next deposit, is no verdict."""
+    mine = entry(account)
+    move(venue, 95_000)
+    venue.fault("status", status=400, path=ISOLATED, next=1)
+
+    words = [enter(mine)["status"], *(back(mine, 30) for _ in range(2)), back(mine, 61)]
+    assert words == ["rejected", "cooldown", "cooldown", "completed"]
+    assert AutoEntry.objects.get().enabled is False, "it opened as often as it may"
+    assert "auto_entry_disarmed" not in events()
+
+
+def back(mine: AutoEntry, seconds: int) -> str:
+    """Let its last refusal be so long ago, and look again."""
+    past = timezone.now() - timedelta(seconds=seconds)
+    newest = Execution.objects.filter(automation=mine).latest("id")
+    Execution.objects.filter(pk=newest.pk).update(settled_at=past)
+    return str(enter(mine)["status"])
+
+
+def test_after_a_second_refusal_it_waits_half_an_hour_and_its_owner_knows(
+    venue: Simulator, account: Account
+) -> None:
+    mine = entry(account)
+    move(venue, 95_000)
+    venue.fault("status", status=400, path=ISOLATED, next=3)
+
+    assert enter(mine)["status"] == "rejected"
+    assert back(mine, 61) == "rejected"
+    assert back(mine, 29 * 60) == "cooldown"
+    assert list(services.due(AutoEntry)) == [], "the sweep leaves it alone"
+    assert AutoEntry.objects.get().enabled
+    assert back(mine, 31 * 60) == "rejected"
+
+    assert not AutoEntry.objects.get().enabled
+    told = Notification.objects.latest("id")
+    assert told.subject.endswith("disarmed, for the exchange keeps refusing it")
+    assert "refused by the exchange three times in a row" in told.text
 
 
 def test_what_never_came_to_the_exchange_is_no_refusal(venue: Simulator, account: Account) -> None:

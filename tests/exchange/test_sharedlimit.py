@@ -239,3 +239,22 @@ def test_the_exchange_s_requests_a_second_are_given_to_the_position_nearest_to_l
     for first, request in enumerate(script.requests):
         within = [each for each in script.requests[first:] if each.at_s < request.at_s + 1]
         assert len(within) <= RESCUES_PER_S + 1, "the limit holds in every second"
+
+
+def test_what_the_exchange_says_lowers_the_rate_of_all_processes_and_never_raises_it(
+    redis: Redis, redis_url: str
+) -> None:
+    with connect(redis_url) as other:
+        ours, theirs = limiter(redis), limiter(other)
+        ours.heed(Scope.PRIVATE, "key", per_s=10)
+        assert taken_within(theirs, 0.5) in range(4, 8)
+
+        ours.heed(Scope.PRIVATE, "key", per_s=1000)
+        assert taken_within(theirs, 0.5) in range(15, 28)
+
+
+def test_without_redis_a_process_keeps_its_part_of_what_the_exchange_says() -> None:
+    alone = SharedLimiter(connect("redis://127.0.0.1:1/0"), {Scope.PRIVATE: Rate(per_s=100)})
+    alone.heed(Scope.PRIVATE, "key", per_s=8)
+    assert alone.wait_s(Scope.PRIVATE, "key") == 0
+    assert alone.wait_s(Scope.PRIVATE, "key") == pytest.approx(0.5, abs=0.1)

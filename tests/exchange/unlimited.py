@@ -9,6 +9,7 @@ class Unlimited:
         """What everyone is told to wait."""
         self.asked: list[tuple[Scope, float | None]] = []
         self.held: list[tuple[Scope, float]] = []
+        self.heeded: list[tuple[Scope, float]] = []
 
     def wait_s(
         self,
@@ -25,6 +26,10 @@ class Unlimited:
     def hold(self, scope: Scope, owner: str, *, after_s: float) -> None:
         assert owner
         self.held.append((scope, after_s))
+
+    def heed(self, scope: Scope, owner: str, *, per_s: float) -> None:
+        assert owner
+        self.heeded.append((scope, per_s))
 
     def release(self, scope: Scope, owner: str) -> bool:  # noqa: ARG002
         return False

@@ -211,3 +211,16 @@ def test_who_is_trusted_is_named_once_for_every_exchange(tmp_path: Path) -> None
     (tmp_path / "none.pem").write_text("hunter2")
     with pytest.raises(ImproperlyConfigured, match=r"REQUESTS_CA_BUNDLE cannot be used: .*none.pem"):
         trust(Environment({"REQUESTS_CA_BUNDLE": str(tmp_path / "none.pem")}))
+
+
+def test_one_proxy_is_for_every_network_and_both_doors() -> None:
+    env = Environment({"LN_MARKETS_PROXY": "http://us:hunter2@proxy.example:3128"})
+    found = endpoints(env, Network.MAINNET)
+    assert {each.proxy for each in found.values()} == {"http://us:hunter2@proxy.example:3128"}
+    assert "hunter2" not in repr(found)
+
+
+@pytest.mark.parametrize("url", ["https://proxy.example:1", "proxy.example:3128", "socks5://p:1"])
+def test_a_proxy_of_another_kind_is_refused_with_what_it_may_be(url: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="LN_MARKETS_PROXY must be a URL like http://"):
+        endpoints(Environment({"LN_MARKETS_PROXY": url}), Network.MAINNET)

@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask, PeriodicTasks
 
 from accounts.gateway import redis_client
+from benchmarks.proxy import Proxy, Way
 from hubdefisats.beat import LeaderScheduler, Leadership
 from hubdefisats.celery import app
 from tests.waiting import wait_until
@@ -194,6 +197,58 @@ def test_a_database_that_goes_away_meanwhile_delays_a_slot_and_ends_nothing(
     assert "Traceback" not in caplog.text
 
     wait_until(lambda: beat.tick() and sum(sent().values()) == 2, what="both are sent")
+
+
+@contextmanager
+def on_a_bad_line(beat: LeaderScheduler) -> Iterator[Proxy]:
+    """Let the beat's messages go to Redis by a proxy."""
+    broker = urlsplit(settings.CELERY_BROKER_URL)
+    assert broker.hostname
+    assert broker.port
+    with Proxy(broker.hostname, broker.port) as proxy:
+        ours = broker._replace(netloc=broker.netloc.replace(f":{broker.port}", f":{proxy.port}"))
+        beat.connection = app.connection_for_write(url=ours.geturl())
+        yield proxy
+
+
+@pytest.mark.parametrize("lost", ["asks", "answers"])
+def test_a_message_that_fails_after_its_slot_is_claimed_is_sent_soon_and_once(
+    beats: Beats, lost: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It did not arrive, or nobody knows that it did."""
+    beat = beats.one()
+    with on_a_bad_line(beat) as proxy:
+        beat.producer.channel.client.ping()
+        with just_before(CLAIM, lambda: proxy.behave(**{lost: Way.RESET})):
+            beat.tick()
+        assert "beat sends nothing" in caplog.text
+        proxy.behave()
+
+        wait_until(lambda: beat.tick() and len(sent()) == 2, within_s=5, what="both are sent")
+        for _ in range(20):
+            beat.tick()
+
+    assert sent() == {"first sweep": 1, "second sweep": 1}
+    assert set(PeriodicTask.objects.values_list("total_run_count", flat=True)) == {1}
+
+
+def test_such_a_slot_is_given_back_once_the_database_is_there_again(beats: Beats) -> None:
+    beat = beats.one()
+    with on_a_bad_line(beat) as proxy:
+        beat.producer.channel.client.ping()
+        with just_before(CLAIM, lambda: proxy.behave(asks=Way.RESET)):
+            beat.tick()
+        proxy.behave()
+
+        def its_connection_is_cut() -> None:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+        with just_before('"total_run_count" - ', its_connection_is_cut):
+            beat.tick()
+        wait_until(lambda: beat.tick() and len(sent()) == 2, within_s=5, what="both are sent")
+
+    assert sent() == {"first sweep": 1, "second sweep": 1}
 
 
 def test_a_clock_that_was_set_back_silences_no_task(beats: Beats) -> None:

@@ -61,8 +61,9 @@ class Gate:
         policy = "private" if private else "public"
         left, full_in_s = windows.left(name, request.now_s), windows.full_in_s(name, request.now_s)
         rate = windows.rate
+        window_s = rate.window_s * rate.at_once / rate.most
         return {
-            "RateLimit-Policy": f'"{policy}";q={rate.most};w={ceil(rate.window_s)}',
+            "RateLimit-Policy": f'"{policy}";q={rate.at_once};w={ceil(window_s)}',
             "RateLimit": f'"{policy}";r={left};t={ceil(full_in_s)}',
         }
 

@@ -65,7 +65,10 @@ class RestDoor(RequestHandler):
 
     def _outcome(self, request: Incoming, fault: Fault | None) -> Outcome:
         if fault is not None and fault.kind in {Kind.STATUS, Kind.DROP}:
-            return Outcome(answer=with_status(fault.status), params=params_for_ledger(request))
+            answer = with_status(fault.status)
+            if fault.retry_after is not None:
+                answer = replace(answer, headers={**answer.headers, "Retry-After": fault.retry_after})
+            return Outcome(answer=answer, params=params_for_ledger(request))
         return self._paper.rest(request)
 
     def _incoming(self) -> Incoming:

@@ -112,6 +112,15 @@ def test_a_budget_is_full_again_one_window_after_its_first_use() -> None:
     assert windows.take("b", 9.9), "names do not share a budget"
 
 
+def test_with_a_burst_so_many_pass_at_once_and_then_evenly_the_rate() -> None:
+    windows = Windows(Rate(most=20, window_s=1, burst=40))
+    assert [windows.take("a", 0) for _ in range(41)] == [True] * 40 + [False]
+    assert windows.full_in_s("a", 0) == 2
+    assert [windows.take("a", 0.05 + each / 1000) for each in range(3)] == [True, False, False]
+    assert windows.left("a", 1.06) == 20
+    assert windows.left("a", 60) == 40
+
+
 @pytest.mark.parametrize("most", [1, 5])
 def test_a_client_that_paces_itself_exactly_is_never_refused(most: int) -> None:
     rate = Limits().private_rest if most == 5 else Limits().public_rest
