@@ -61,7 +61,16 @@ class AccountForm(CarefulForm):
                 self.add_error(name, "Only plain ASCII characters can be part of a key.")
         if not self.errors:
             self._refuse_a_key_in_use(cleaned)
+        if not (self.errors or given):
+            self._ask_for_the_key_anew()
         return cleaned
+
+    def _ask_for_the_key_anew(self) -> None:
+        """What is sealed opens for its owner and network alone."""
+        for name in {"owner", "network"} & set(self.changed_data):
+            self.add_error(
+                name, f"Another {name} means entering key, secret and passphrase anew: enter all three."
+            )
 
     def save(self, commit: bool = True) -> Account:  # noqa: FBT001, FBT002 - Django's own signature
         """Take over credentials only here: a form that is refused must leave the account as it was."""
@@ -69,8 +78,6 @@ class AccountForm(CarefulForm):
         if cleaned["key"]:
             values = {name: cleaned[name] for name in SECRET_FIELDS}
             self.instance.set_credentials(Credentials(**values))
-        elif "network" in self.changed_data:
-            self.instance.verified_at = None  # a key of one network says nothing about another
         account: Account = super().save(commit)
         return account
 

@@ -258,19 +258,26 @@ def test_a_new_key_is_tested_before_anything_acts_for_it(
     assert "refused the key" in account.fault
 
 
-def test_a_new_network_says_nothing_about_the_old_key(
-    browser: Browser, typed: dict[str, Any], owner: User, paper: Simulator
+@pytest.mark.parametrize("field", ["network", "owner"])
+def test_another_network_or_owner_means_entering_the_key_anew(
+    browser: Browser, typed: dict[str, Any], owner: User, paper: Simulator, field: str
 ) -> None:
     account = saved(owner, paper.accounts[0].credentials)
     account.mark_verified(NOW)
+    other = {"network": "signet", "owner": User.objects.create_user("another").pk}[field]
+    kept = {"key": "", "secret": "", "passphrase": ""}
 
-    answer = browser.post(
-        change(account), typed | {"network": "signet", "key": "", "secret": "", "passphrase": ""}
-    )
+    page = browser.post(change(account), typed | {field: other} | kept)
 
+    assert errors(page) == {
+        field: [f"Another {field} means entering key, secret and passphrase anew: enter all three."]
+    }
     account.refresh_from_db()
-    assert account.verified_at is None
-    assert any("knows no signet exchange" in message for message in said(answer))
+    assert account.may_act
+    assert account.credentials() == paper.accounts[0].credentials
+    assert browser.post(change(account), typed | {field: other}).status_code == 302
+    account.refresh_from_db()
+    assert account.credentials() == paper.accounts[0].credentials, "sealed to where it is now"
 
 
 def test_a_form_that_is_refused_changes_nothing(
