@@ -289,3 +289,49 @@ class Account(models.Model):
         self.verified_at, self.fault, self.recheck_at = verified_at, fault[:500], recheck_at
         self.refusals = 0
         return True
+
+
+class Inquiry(models.Model):
+    """What somebody wants to know of the exchange about an account, and what a worker found out.
+
+    Web cannot open credentials, so that it asks here: the row is the question, and the message that
+    calls a worker holds nothing but its number.
+    """
+
+    class Kind(models.TextChoices):
+        CONNECTION = "connection", "test of the connection"
+        SIGHT = "sight", "what a preview needs"
+
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="inquiries")
+    kind = models.CharField(max_length=16, choices=Kind.choices)
+    asks = models.JSONField(default=dict)
+    asked_at = models.DateTimeField()
+    taken_at = models.DateTimeField(null=True)
+    answered_at = models.DateTimeField(null=True)
+    answer = models.JSONField(null=True)
+    fault = models.CharField(max_length=500, blank=True)
+    """Why there is no answer, in a sentence."""
+
+    ANSWERED_WITHIN: ClassVar[timedelta] = timedelta(minutes=1)
+    """An inquiry older than this is not answered any more: whoever asked has gone."""
+
+    class Meta:
+        verbose_name_plural = "inquiries"
+        indexes = [
+            models.Index(
+                fields=["asked_at"], condition=Q(answered_at=None), name="inquiry_to_be_answered"
+            ),
+            models.Index(fields=["account", "kind", "-id"], name="inquiry_by_account"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(kind__in=["connection", "sight"]), name="inquiry_kind_is_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} of {self.account}"
+
+    def is_open(self, now: datetime) -> bool:
+        """Whether an answer may still come."""
+        return self.answered_at is None and now < self.asked_at + self.ANSWERED_WITHIN

@@ -57,7 +57,8 @@ def test_everything_is_sealed_with_the_newest_key_and_goes_on_acting(
     assert "0 accounts sealed anew" in called()
 
 
-def test_what_was_done_before_it_ended_is_not_done_again(accounts: list[Account], rotated: str) -> None:
+@pytest.mark.usefixtures("rotated")
+def test_what_was_done_before_it_ended_is_not_done_again() -> None:
     class KilledError(Exception):
         pass
 
