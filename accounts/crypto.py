@@ -150,11 +150,11 @@ def unseal(sealed: str, place: Place, keys: Keys) -> Credentials:
 
 def _unseal_older(sealed: str, keys: Keys) -> Credentials:
     if keys.older is None or not sealed.startswith(_OLDER_FORM):
-        raise SealBrokenError("no key that this process holds opens it")
+        raise SealBrokenError("no credential key opens these credentials")
     try:
         return Credentials(**json.loads(keys.older.decrypt(sealed.encode())))
     except InvalidToken:
-        raise SealBrokenError("no key that this process holds opens it") from None
+        raise SealBrokenError("no credential key opens these credentials") from None
 
 
 def _bound_to(place: Place, name: str) -> bytes:

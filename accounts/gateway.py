@@ -125,6 +125,7 @@ def _opened(
 ) -> tuple[Client, Credentials]:
     # The sealed text is part of the key, so that new credentials get a new client; and all that it is
     # bound to, so that none is handed out for another place.
+    endpoints_of(network)  # where it is not known here, that is what is to be said
     account = Account(pk=account_id, owner_id=owner_id, network=network, credentials_sealed=sealed)
     credentials = account.credentials()
     rest = rest_client(network, credentials)

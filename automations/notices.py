@@ -223,6 +223,22 @@ _ACCOUNTS: Final = (
         lead="{account} is protected again: the exchange accepts its key.", only_after=("key_refused",),
     ),
     Notice(
+        what="key_too_wide", subject="its key may do more than it needs",
+        lead="{account} stays protected, but whoever got hold of its key could do more with it than"
+        " automations need: {message}.",
+    ),
+    Notice(
+        what="key_unopened", subject="NOT protected, the stored key cannot be opened",
+        effect=Effect.ENDS, joined=_10_MIN,
+        lead="Nothing on {account} is protected now, for its stored key cannot be opened: {message}."
+        " Enter key, secret and passphrase again, unless whoever runs this installation puts it right.",
+    ),
+    Notice(
+        what="key_opened", subject="the stored key can be opened, protection is back",
+        effect=Effect.RETURNS, lead="{account} is protected again: {message}.",
+        only_after=("key_unopened",),
+    ),
+    Notice(
         what="fallback_activated", subject="the exchange's stream is away, asking by REST",
         effect=Effect.WEAKENS, waits=_LASTS,
         lead="The stream of {account} is silent: {message}. Positions are read every few seconds"

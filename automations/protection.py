@@ -15,7 +15,7 @@ from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for, redis_client
 from accounts.models import Account
 from accounts.times import written, zone_of
-from automations import heartbeat, journal, unreadable
+from automations import heartbeat, journal, unopened, unreadable
 from automations.models import Execution, JournalEntry, KnownPosition, MarginGuard, Notification
 from automations.models.kinds import typed
 from automations.reading import read_all, read_price
@@ -90,6 +90,7 @@ def look(now: datetime) -> None:
     """Tell what lasts, and what is over, that nobody tells on his own way."""
     _note_unsettled(now)
     _note_accepted_keys(now)
+    unopened.look(now)
     _look_again(now)
 
 

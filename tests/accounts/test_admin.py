@@ -99,7 +99,7 @@ def test_a_new_account_is_sealed_and_its_connection_tested_at_once(
     account = Account.objects.get()
     assert account.credentials() == paper.accounts[0].credentials
     assert "mine (paper): its connection is being tested." in said(answer)
-    assert not account.may_act
+    assert account.verified_at is None
     page = browser.get(reverse(LIST))
     assert "being tested since" in text(page)
     assert page["Refresh"] == "2"

@@ -15,8 +15,10 @@ from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for
 from accounts.models import Account, Installation
 from exchange.auth import Credentials
+from exchange.config import Network
 from exchange.simulator.running import Simulator
 from tests.accounts.conftest import CREDENTIALS, NOW, other_key, saved
+from tests.exchange.places import endpoints_of
 
 
 def test_credentials_come_back_from_the_database(owner: User) -> None:
@@ -67,6 +69,7 @@ def test_a_rotated_key_still_opens_and_a_lost_one_does_not(owner: User, settings
         mine.credentials()
 
 
+@pytest.mark.usefixtures("paper")
 def test_sealed_credentials_open_in_no_other_row(owner: User) -> None:
     mine = saved(owner)
     other = saved(User.objects.create_user("another"), other_key(), name="other")
@@ -82,8 +85,9 @@ def test_sealed_credentials_open_in_no_other_row(owner: User) -> None:
 
 @pytest.mark.parametrize("moved", ["owner", "network", "installation"])
 def test_sealed_credentials_open_for_no_other_owner_network_or_installation(
-    owner: User, paper: Simulator, moved: str
+    owner: User, paper: Simulator, settings: Settings, moved: str
 ) -> None:
+    settings.LN_MARKETS_ENDPOINTS |= {Network.SIGNET: endpoints_of(paper)}
     mine = saved(owner, paper.accounts[0].credentials)
     assert client_for(mine).account().balance == paper.balance()
 
