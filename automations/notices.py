@@ -220,7 +220,15 @@ _ACCOUNTS: Final = (
     ),
     Notice(
         what="key_accepted", subject="the exchange accepts the key again", effect=Effect.RETURNS,
-        lead="{account} is protected again: the exchange accepts its key.", only_after=("key_refused",),
+        lead="{account} is protected again: the exchange accepts its key.",
+        only_after=("key_refused", "key_revoked"),
+    ),
+    Notice(
+        what="key_revoked", subject="NOT protected, switched off for keys may have leaked",
+        effect=Effect.ENDS,
+        lead="Nothing on {account} is protected now: {message}. Delete its API key at LN Markets now,"
+        " make a new one, enter it here and switch the account on. Until then look after its"
+        " positions.",
     ),
     Notice(
         what="key_too_wide", subject="its key may do more than it needs",

@@ -136,7 +136,8 @@ def _note_unsettled(now: datetime) -> None:
 
 def _note_accepted_keys(now: datetime) -> None:
     """Tell that a suspended account acts again, where whoever had it verified did not."""
-    refused = Notification.objects.filter(ends=True, entry__event=journal.KEY_REFUSED)
+    over = (journal.KEY_REFUSED, journal.KEY_REVOKED)
+    refused = Notification.objects.filter(ends=True, entry__event__in=over)
     for account in Account.objects.acting().filter(notifications__in=refused).distinct():
         with transaction.atomic():
             journal.lock_chain(account.pk)

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from datetime import date
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def test_a_file_that_is_not_the_locked_one_is_not_installed(tmp_path: Path) -> N
 
     done = subprocess.run(
         [
-            supply.sys.executable, "-m", "pip", "install", "--isolated", "--no-index", "--find-links",
+            sys.executable, "-m", "pip", "install", "--isolated", "--no-index", "--find-links",
             str(tmp_path), "--target", str(tmp_path / "there"), "--require-hashes", "-r", str(wanted),
         ],
         capture_output=True, text=True, check=False,
