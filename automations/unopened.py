@@ -24,7 +24,7 @@ def look(now: datetime) -> None:
     processes have the right key.
     """
     closed = set(_told().values_list("account_id", flat=True))
-    for account in Account.objects.acting():
+    for account in Account.objects.acting().only("name", "owner", "network", "credentials_sealed"):
         try:
             opened(account)
         except SealBrokenError as broken:

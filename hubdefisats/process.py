@@ -1,4 +1,4 @@
-"""Which of the platform's programs this process is, as whoever started it says."""
+"""Which of the platform's processes this one is: whoever starts it says so in `PROCESS`."""
 
 import os
 from enum import StrEnum
@@ -7,6 +7,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 
 class Process(StrEnum):
+    """A kind of process; each is given the secrets of its own work alone."""
+
     WEB = "web"
     WORKER = "worker"
     URGENT = "urgent"
@@ -14,18 +16,15 @@ class Process(StrEnum):
     BEAT = "beat"
     FLOWER = "flower"
     MANAGE = "manage"
-    """A command that a person runs, and whatever nobody named."""
+    """A command that a person gives, and whatever else nobody named."""
 
 
 def current() -> Process:
-    """Return what `PROCESS` in the environment says; `manage` where it says nothing.
-
-    Raises:
-        ImproperlyConfigured: it names no program of ours.
-    """
-    named = os.environ.get("PROCESS") or Process.MANAGE
+    """Return the kind of this process. Raises ImproperlyConfigured where `PROCESS` names none."""
+    said = os.environ.get("PROCESS") or Process.MANAGE
     try:
-        return Process(named)
+        return Process(said)
     except ValueError:
-        known = ", ".join(Process)
-        raise ImproperlyConfigured(f"PROCESS must be one of {known}, was {named!r}.") from None
+        raise ImproperlyConfigured(
+            f"PROCESS must be one of {', '.join(Process)}, was {said!r}."
+        ) from None

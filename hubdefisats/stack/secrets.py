@@ -1,4 +1,4 @@
-"""Which secrets each program is given: none holds what it has no use for."""
+"""Which program of the stack is given which secrets: its own, and nobody else's."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -7,23 +7,22 @@ from hubdefisats.process import Process
 
 _OPENS: Final = frozenset({"SEAL_PRIVATE_KEYS", "CREDENTIAL_KEYS"})
 """Whoever has these reads the accounts' credentials."""
-_GIVEN: Final[Mapping[Process, frozenset[str]]] = {
+GIVEN: Final[Mapping[Process, frozenset[str]]] = {
     Process.WEB: frozenset(),
     Process.WORKER: _OPENS,
     Process.URGENT: _OPENS,
     Process.STREAM: _OPENS,
     Process.BEAT: frozenset(),
     Process.FLOWER: frozenset(),
-    Process.MANAGE: _OPENS,
 }
-_SECRETS: Final = frozenset[str]().union(*_GIVEN.values())
+ALL: Final = frozenset[str]().union(*GIVEN.values())
 
 
 def own(process: Process, values: Mapping[str, str]) -> dict[str, str]:
-    """Return the values without the secrets of other programs."""
+    """Return the values without the secrets of other programs; a person's commands have all."""
     return {name: text for name, text in values.items() if name not in withheld(process)}
 
 
 def withheld(process: Process) -> frozenset[str]:
     """Return the names of the secrets that a program is not given."""
-    return _SECRETS - _GIVEN[process]
+    return ALL - GIVEN.get(process, ALL)
