@@ -31,13 +31,13 @@ $(VENV)/pyvenv.cfg:
 
 $(VENV)/runtime: requirements.txt $(VENV)/pyvenv.cfg
 	@echo "Bringing $(VENV) up to date (requirements.txt) …" >&2
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt \
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt \
 	  || { echo "What requirements.txt names could not be installed by $$($(BIN)/python --version); known to work are Python 3.11 to 3.14: see above, or name another with \`make run PYTHON=/its/path\` after removing $(VENV)." >&2; exit 1; }
 	@touch $@
 
 $(VENV)/development: requirements-dev.txt $(VENV)/runtime
 	@echo "Bringing $(VENV) up to date (requirements-dev.txt) …" >&2
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
 .PHONY: venv
@@ -75,7 +75,7 @@ soak: $(VENV)/runtime ## a whole stack for MINUTES (30) while something breaks e
 	  $${PRICES:+--prices "$$PRICES"} $(ARGS)
 
 .PHONY: check
-check: $(VENV)/development ## format, lint, types, layers, migrations, tests and coverage: what CI runs
+check: $(VENV)/development ## format, lint, types, layers, migrations, vulnerabilities, tests and coverage: what CI runs
 	@$(BIN)/python -m tests.check
 
 .PHONY: survival
@@ -94,9 +94,18 @@ bench-pool: $(VENV)/development ## the benchmark of many accounts at its full si
 format: $(VENV)/development ## rewrite the code in the house format
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
+LOCKS := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+  --no-emit-index-url
 .PHONY: lock
-lock: $(VENV)/development ## resolve pyproject.toml anew into the two requirements files
-	@$(BIN)/pip-compile --quiet --upgrade --strip-extras --no-header --no-emit-index-url --no-emit-find-links \
-	  --no-emit-trusted-host --output-file requirements.txt pyproject.toml
-	@$(BIN)/pip-compile --quiet --upgrade --strip-extras --no-header --no-emit-index-url --no-emit-find-links \
-	  --no-emit-trusted-host --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
+lock: $(VENV)/development ## resolve pyproject.toml anew into the two requirements files, with hashes, for all Pythons
+	@$(LOCKS) --output-file requirements.txt pyproject.toml
+	@$(LOCKS) --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
+	@$(MAKE) --no-print-directory bom
+
+.PHONY: bom
+bom: $(VENV)/development ## write the bill of materials (bom.cdx.json, CycloneDX) and the licences (docs/licences.md)
+	@$(BIN)/python -m tests.supply
+
+.PHONY: audit
+audit: $(VENV)/development ## known vulnerabilities of what is installed, where their database answers
+	@$(BIN)/python -m tests.audit

@@ -1,24 +1,24 @@
 """Accounts in the admin: secrets go in and never come out."""
 
-from typing import Any, assert_never
+from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
-from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.utils import timezone
 from unfold.admin import ModelAdmin, StackedInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminSelectWidget
 
-from accounts import services
+from accounts import inquiries
 from accounts.careful import CarefulAdmin, CarefulForm
-from accounts.models import Account, Installation, Profile, fingerprint
-from accounts.times import zone_names
+from accounts.models import Account, Inquiry, Installation, Profile, fingerprint
+from accounts.times import written, zone_names
 from exchange.auth import Credentials
 
 SECRET_FIELDS = ("key", "secret", "passphrase")
@@ -61,7 +61,16 @@ class AccountForm(CarefulForm):
                 self.add_error(name, "Only plain ASCII characters can be part of a key.")
         if not self.errors:
             self._refuse_a_key_in_use(cleaned)
+        if not (self.errors or given):
+            self._ask_for_the_key_anew()
         return cleaned
+
+    def _ask_for_the_key_anew(self) -> None:
+        """What is sealed opens for its owner and network alone."""
+        for name in {"owner", "network"} & set(self.changed_data):
+            self.add_error(
+                name, f"Another {name} means entering key, secret and passphrase anew: enter all three."
+            )
 
     def save(self, commit: bool = True) -> Account:  # noqa: FBT001, FBT002 - Django's own signature
         """Take over credentials only here: a form that is refused must leave the account as it was."""
@@ -69,8 +78,6 @@ class AccountForm(CarefulForm):
         if cleaned["key"]:
             values = {name: cleaned[name] for name in SECRET_FIELDS}
             self.instance.set_credentials(Credentials(**values))
-        elif "network" in self.changed_data:
-            self.instance.verified_at = None  # a key of one network says nothing about another
         account: Account = super().save(commit)
         return account
 
@@ -96,11 +103,12 @@ class AccountAdmin(CarefulAdmin):
         "is_active",
         "switch",
         "verified_at",
+        "connection",
         "fault",
     ]
     list_filter = ["network", "is_active"]
     search_fields = ["name", "owner__username"]
-    readonly_fields = ["key_hint", "verified_at", "fault", "recheck_at", "created_at"]
+    readonly_fields = ["key_hint", "connection", "verified_at", "fault", "recheck_at", "created_at"]
     actions = ["test_connection"]
     fieldsets = [
         (None, {"fields": ["owner", "name", "network", "is_active"]}),
@@ -120,7 +128,7 @@ class AccountAdmin(CarefulAdmin):
                 ]
             },
         ),
-        ("Connection", {"fields": ["verified_at", "fault", "recheck_at", "created_at"]}),
+        ("Connection", {"fields": ["connection", "verified_at", "fault", "recheck_at", "created_at"]}),
     ]  # fmt: skip
 
     @admin.action(description="Test the connection of the selected accounts")
@@ -128,25 +136,57 @@ class AccountAdmin(CarefulAdmin):
         for account in queryset:
             self._test(request, account)
 
-    def save_model(self, request: HttpRequest, obj: Account, form: Any, change: bool) -> None:  # noqa: FBT001
-        """Save, then test the connection at once when the key or the network is new.
+    @admin.display(description="connection")
+    def connection(self, account: Account) -> str:
+        """Return what came of the newest test, or how far it is."""
+        tests = getattr(account, "newest_test", None)
+        if tests is None:
+            tests = Inquiry.objects.filter(account=account, kind=Inquiry.Kind.CONNECTION)
+            tests = tests.order_by("-id")[:1]
+        return _told(tests[0]) if tests else "-"
 
-        Once it is committed: nobody is to wait for the exchange at a row that is being changed.
-        """
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Account]:
+        tests = Inquiry.objects.filter(kind=Inquiry.Kind.CONNECTION).order_by("account_id", "-id")
+        newest = Prefetch("inquiries", tests.distinct("account_id"), to_attr="newest_test")
+        found: QuerySet[Account] = super().get_queryset(request)
+        return found.prefetch_related(newest)
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the list again every 2 s while a test is under way."""
+        page: HttpResponse = super().changelist_view(request, extra_context)
+        since = timezone.now() - Inquiry.ANSWERED_WITHIN
+        under_way = Inquiry.objects.filter(
+            kind=Inquiry.Kind.CONNECTION, answered_at=None, asked_at__gt=since
+        )
+        if request.method == "GET" and under_way.exists():
+            page["Refresh"] = "2"
+        return page
+
+    def save_model(self, request: HttpRequest, obj: Account, form: Any, change: bool) -> None:  # noqa: FBT001
+        """Save, and have the connection tested at once when the key is new."""
         super().save_model(request, obj, form, change)
         if obj.verified_at is None:
-            transaction.on_commit(lambda: self._test(request, obj))
+            self._test(request, obj)
 
     def _test(self, request: HttpRequest, account: Account) -> None:
-        match services.verify(account):
-            case services.Verified(balance=balance):
-                self.message_user(request, f"{account}: connected, balance {balance:,} sats.")
-            case services.NotVerified(fault=fault):
-                acts = Account.objects.acting().filter(pk=account.pk).exists()
-                on = " Automations act for it as before." if acts else ""
-                self.message_user(request, f"{account}: {fault}{on}", level=messages.ERROR)
-            case never:
-                assert_never(never)
+        """Ask a worker, for web cannot open the key; the list shows what comes of it."""
+        inquiries.ask(account, Inquiry.Kind.CONNECTION)
+        self.message_user(request, f"{account}: its connection is being tested.")
+
+
+def _told(test: Inquiry) -> str:
+    """Return how far a test of a connection is, or what came of it."""
+    if test.answered_at is None:
+        if test.is_open(timezone.now()):
+            return f"being tested since {written(test.asked_at)}"
+        return f"no worker answered the test of {written(test.asked_at)}: test it again"
+    when = written(test.answered_at)
+    if test.answer is None:
+        acts = " Automations act for it as before." if test.account.may_act else ""
+        return f"{test.fault}{acts} ({when})"
+    return f"connected, balance {test.answer['balance']:,} sats ({when})"
 
 
 @admin.register(Installation)

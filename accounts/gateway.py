@@ -33,7 +33,7 @@ def client_for(account: Account) -> Client:
 
     Raises:
         OperatorNeededError: this installation does not know the account's network.
-        accounts.crypto.SealBrokenError: none of `CREDENTIAL_KEYS` opens the credentials.
+        accounts.crypto.SealBrokenError: no key of this process opens the credentials.
     """
     return opened(account)[0]
 
@@ -44,7 +44,7 @@ def opened(account: Account) -> tuple[Client, Credentials]:
     Raises:
         OperatorNeededError, accounts.crypto.SealBrokenError: as `client_for`.
     """
-    return _opened(account.pk, Network(account.network), account.credentials_sealed)
+    return _opened(account.pk, account.owner_id, Network(account.network), account.credentials_sealed)
 
 
 def endpoints_of(network: Network) -> Endpoints:
@@ -120,8 +120,13 @@ def _limiter(private_per_s: int, public_per_s: int) -> SharedLimiter:
 
 
 @lru_cache(maxsize=10_000)
-def _opened(account_id: int, network: Network, sealed: str) -> tuple[Client, Credentials]:
-    # The sealed text is part of the key, so that new credentials get a new client.
-    credentials = Account(credentials_sealed=sealed).credentials()
+def _opened(
+    account_id: int, owner_id: int, network: Network, sealed: str
+) -> tuple[Client, Credentials]:
+    # The sealed text is part of the key, so that new credentials get a new client; and all that it is
+    # bound to, so that none is handed out for another place.
+    endpoints_of(network)  # where it is not known here, that is what is to be said
+    account = Account(pk=account_id, owner_id=owner_id, network=network, credentials_sealed=sealed)
+    credentials = account.credentials()
     rest = rest_client(network, credentials)
     return Client(rest, live_view(), account_id=account_id, network=network), credentials

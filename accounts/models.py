@@ -1,12 +1,13 @@
 """An account at the exchange: one API key, sealed, owned by one user."""
 
 import hashlib
+import uuid
 from datetime import datetime, timedelta
 from typing import ClassVar, Self
 
 from django.conf import settings
 from django.core.validators import MinValueValidator
-from django.db import models
+from django.db import connection, models
 from django.db.models import Q
 from django.utils import timezone
 
@@ -21,10 +22,29 @@ def fingerprint(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
+def held_keys() -> crypto.Keys:
+    """Return the keys with which this process seals, and those with which it opens."""
+    return crypto.keys_of(
+        tuple(settings.SEAL_PUBLIC_KEYS),
+        tuple(settings.SEAL_PRIVATE_KEYS),
+        tuple(settings.CREDENTIAL_KEYS),
+    )
+
+
+def _next_number() -> int:
+    """Take the next number of an account, as the database would when the row is added."""
+    table = Account._meta.db_table  # noqa: SLF001 - Django's own documented API, despite its name
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT nextval(pg_get_serial_sequence(%s, 'id'))", [table])
+        return int(cursor.fetchone()[0])
+
+
 class Installation(models.Model):
     """What holds for everything: one row, made by the first migration."""
 
     switch = switch_field()
+    identity = models.UUIDField(default=uuid.uuid4, editable=False)
+    """What credentials are sealed for: a copy of a row opens in no other installation."""
 
     class Meta:
         verbose_name = verbose_name_plural = "switch for everything"
@@ -176,22 +196,52 @@ class Account(models.Model):
         return f"{self.name} ({self.network})"
 
     def set_credentials(self, credentials: Credentials) -> None:
-        """Seal new credentials; the account must be verified again before anything acts for it."""
-        ring = crypto.keyring(settings.CREDENTIAL_KEYS)
-        self.credentials_sealed = crypto.seal(credentials, ring)
+        """Seal new credentials; the account must be verified again before anything acts for it.
+
+        They are sealed to the account's number, owner and network: those are to be set before. An
+        account that is not saved yet is given its number here.
+        """
+        self.pk = self.pk or _next_number()
+        self.credentials_sealed = crypto.seal(credentials, self._place(), held_keys())
         self.key_fingerprint = fingerprint(credentials.key)
         self.key_hint = f"…{credentials.key[-4:]}"
         self.verified_at = self.recheck_at = None
         self.refusals = 0
         self.fault = ""
 
-    def credentials(self) -> Credentials:
-        """Open the seal.
+    def credentials(self, keys: crypto.Keys | None = None) -> Credentials:
+        """Open the seal, with the keys of this process unless others are given.
 
         Raises:
-            accounts.crypto.SealBrokenError: none of `CREDENTIAL_KEYS` opens it.
+            accounts.crypto.SealBrokenError: no key of this process opens it for this account, owner,
+                network and installation.
         """
-        return crypto.unseal(self.credentials_sealed, crypto.keyring(settings.CREDENTIAL_KEYS))
+        return crypto.unseal(self.credentials_sealed, self._place(), keys or held_keys())
+
+    def seal_anew(self) -> bool:
+        """Seal the same credentials with the newest key, unless others were entered meanwhile.
+
+        Nothing else changes: the account goes on acting. Returns whether it was done.
+
+        Raises:
+            accounts.crypto.SealBrokenError: as `credentials`, also where the newest key's private half
+                is not here: what nobody opens is not to be written.
+        """
+        keys = held_keys()
+        anew = crypto.seal(self.credentials(), self._place(), keys)
+        crypto.unseal(anew, self._place(), keys)
+        if not self.as_read().update(credentials_sealed=anew):
+            return False
+        self.credentials_sealed = anew
+        return True
+
+    def _place(self) -> crypto.Place:
+        return crypto.Place(
+            installation=str(Installation.current().identity),
+            account=self.pk,
+            owner=self.owner_id,
+            network=str(self.network),
+        )
 
     @property
     def may_act(self) -> bool:
@@ -239,3 +289,49 @@ class Account(models.Model):
         self.verified_at, self.fault, self.recheck_at = verified_at, fault[:500], recheck_at
         self.refusals = 0
         return True
+
+
+class Inquiry(models.Model):
+    """What somebody wants to know of the exchange about an account, and what a worker found out.
+
+    Web cannot open credentials, so that it asks here: the row is the question, and the message that
+    calls a worker holds nothing but its number.
+    """
+
+    class Kind(models.TextChoices):
+        CONNECTION = "connection", "test of the connection"
+        SIGHT = "sight", "what a preview needs"
+
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="inquiries")
+    kind = models.CharField(max_length=16, choices=Kind.choices)
+    asks = models.JSONField(default=dict)
+    asked_at = models.DateTimeField()
+    taken_at = models.DateTimeField(null=True)
+    answered_at = models.DateTimeField(null=True)
+    answer = models.JSONField(null=True)
+    fault = models.CharField(max_length=500, blank=True)
+    """Why there is no answer, in a sentence."""
+
+    ANSWERED_WITHIN: ClassVar[timedelta] = timedelta(minutes=1)
+    """An inquiry older than this is not answered any more: whoever asked has gone."""
+
+    class Meta:
+        verbose_name_plural = "inquiries"
+        indexes = [
+            models.Index(
+                fields=["asked_at"], condition=Q(answered_at=None), name="inquiry_to_be_answered"
+            ),
+            models.Index(fields=["account", "kind", "-id"], name="inquiry_by_account"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(kind__in=["connection", "sight"]), name="inquiry_kind_is_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} of {self.account}"
+
+    def is_open(self, now: datetime) -> bool:
+        """Whether an answer may still come."""
+        return self.answered_at is None and now < self.asked_at + self.ANSWERED_WITHIN

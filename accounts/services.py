@@ -13,7 +13,7 @@ from exchange import verify as key_check
 from exchange.config import Network
 from exchange.errors import ExchangeError, KeyRefusedError
 from exchange.money import Sats
-from exchange.verify import UnfitKeyError
+from exchange.verify import TooWideKeyError, UnfitKeyError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +32,8 @@ class Ground(Enum):
     """The exchange did not accept it just now; it may in a moment."""
     UNFIT = auto()
     """It works, and may do too little or too much to be entrusted to us."""
+    TOO_WIDE = auto()
+    """It may do more than is needed: none to begin with, and yet it protects what it protects."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +47,8 @@ class NotVerified:
 def verify(account: Account) -> Verified | NotVerified:
     """Test the connection and remember the answer: only a verified account is acted for.
 
-    A failed test takes nothing from an account that acts, unless its key is unfit. A refusal by the
+    A failed test takes nothing from an account that acts, unless its key is unfit. A key that may do
+    more than is needed is not taken, but takes no protection away where it is in use. A refusal by the
     exchange is asked about again, and suspends once it is confirmed.
     """
     verdict = test(account)
@@ -93,6 +96,8 @@ def failed(error: ExchangeError | SealBrokenError) -> NotVerified:
         return NotVerified(
             fault="The stored key cannot be opened: enter key, secret and passphrase again."
         )
+    if isinstance(error, TooWideKeyError):
+        return NotVerified(fault=str(error), ground=Ground.TOO_WIDE)
     if isinstance(error, UnfitKeyError):
         return NotVerified(fault=str(error), ground=Ground.UNFIT)
     refused = isinstance(error, KeyRefusedError)

@@ -223,16 +223,31 @@ _ACCOUNTS: Final = (
     ),
     Notice(
         what="key_accepted", subject="the exchange accepts the key again", effect=Effect.RETURNS,
-        lead="{account} is protected again: the exchange accepts its key.", only_after=("key_refused",),
+        lead="{account} is protected again: the exchange accepts its key.",
+        only_after=("key_refused", "key_revoked"),
     ),
     Notice(
-        what="key_sealed", subject="NOT protected, for its key cannot be opened", effect=Effect.ENDS,
-        lead="Nothing on {account} is protected now: the key that is stored here cannot be opened, and"
-        " the operator of this installation has to look: {message}.",
+        what="key_revoked", subject="NOT protected, switched off for keys may have leaked",
+        effect=Effect.ENDS,
+        lead="Nothing on {account} is protected now: {message}. Delete its API key at LN Markets now,"
+        " make a new one, enter it here and switch the account on. Until then look after its"
+        " positions.",
     ),
     Notice(
-        what="key_opened", subject="protection is back", effect=Effect.RETURNS,
-        lead="{account} is protected again: {message}.", only_after=("key_sealed",),
+        what="key_too_wide", subject="its key may do more than it needs",
+        lead="{account} stays protected, but whoever got hold of its key could do more with it than"
+        " automations need: {message}.",
+    ),
+    Notice(
+        what="key_unopened", subject="NOT protected, the stored key cannot be opened",
+        effect=Effect.ENDS, joined=_10_MIN,
+        lead="Nothing on {account} is protected now, for its stored key cannot be opened: {message}."
+        " Enter key, secret and passphrase again, unless whoever runs this installation puts it right.",
+    ),
+    Notice(
+        what="key_opened", subject="the stored key can be opened, protection is back",
+        effect=Effect.RETURNS, lead="{account} is protected again: {message}.",
+        only_after=("key_unopened",),
     ),
     Notice(
         what="fallback_activated", subject="the exchange's stream is away, asking by REST",

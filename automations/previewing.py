@@ -8,13 +8,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import Final
 
 from django.db import transaction
 from django.utils import timezone
 
+from accounts import inquiries
 from accounts.crypto import SealBrokenError
 from accounts.gateway import client_for
-from automations import earmarking
+from accounts.models import Account, Inquiry, held_keys
+from automations import earmarking, sight_json
 from automations.models import AutoEntry, MarginGuard
 from automations.models.kinds import Kind, OnPosition
 from automations.planning import PositionRule
@@ -36,6 +39,9 @@ from exchange.market import Quote
 from exchange.money import MAX_PRICE, Sats, UsdPerBtc
 from exchange.position import Position, Regime
 from exchange.unreadable import Unreadable
+
+_ANSWERED_WITHIN_S: Final = 12
+"""A worker that asks an exchange which hangs gives up before."""
 
 
 class CannotBeSeenError(Exception):
@@ -90,30 +96,50 @@ def preview(automation: Kind) -> Preview:
 def see(automation: Kind) -> Sight:
     """Read from the exchange what a preview of the automation needs.
 
+    A process that cannot open credentials has a worker look, and waits for that: not inside a
+    transaction.
+
+    Raises:
+        CannotBeSeenError: it cannot be read.
+    """
+    account, opens = automation.account, isinstance(automation, AutoEntry)
+    if held_keys().may_open:
+        return look(account, Regime(automation.regime), opens=opens)
+    asks = {"regime": automation.regime, "opens": opens}
+    inquiry = inquiries.ask(account, Inquiry.Kind.SIGHT, asks)
+    if not inquiries.answered(inquiry, within_s=_ANSWERED_WITHIN_S):
+        raise CannotBeSeenError(
+            f"{account} cannot be read: no worker answered within {_ANSWERED_WITHIN_S} s."
+        )
+    if inquiry.answer is None:
+        raise CannotBeSeenError(inquiry.fault)
+    return sight_json.from_json(inquiry.answer)
+
+
+def look(account: Account, regime: Regime, *, opens: bool) -> Sight:
+    """Do so with the account's own key; `opens`: for an automation that opens trades.
+
     Raises:
         CannotBeSeenError: it cannot be read.
     """
     try:
-        return _see(automation, client_for(automation.account))
+        return _look(account, client_for(account), regime, opens=opens)
     except SealBrokenError:
         raise CannotBeSeenError(
             "The stored key cannot be opened: enter key, secret and passphrase again."
         ) from None
     except ExchangeError as error:
-        raise CannotBeSeenError(f"{automation.account} cannot be read: {error}") from error
+        raise CannotBeSeenError(f"{account} cannot be read: {error}") from error
 
 
-def _see(automation: Kind, client: Client) -> Sight:
+def _look(account: Account, client: Client, regime: Regime, *, opens: bool) -> Sight:
     # Prices and positions last: they may be the oldest, and a gate looks at their age.
-    asked_at, account = timezone.now(), client.account()
-    regime = Regime(automation.regime)
-    if not isinstance(automation, AutoEntry):
-        return Sight(account=account, asked_at=asked_at, seen=read(client, regime))
+    asked_at, state = timezone.now(), client.account()
+    if not opens:
+        return Sight(account=state, asked_at=asked_at, seen=read(client, regime))
     cross = client.rest.cross.position() if regime is Regime.CROSS else None
-    needed = earmarking.needed(automation.account, client, asked_at)
-    return Sight(
-        account=account, asked_at=asked_at, cross=cross, needed=needed, seen=read_price(client)
-    )
+    needed = earmarking.needed(account, client, asked_at)
+    return Sight(account=state, asked_at=asked_at, cross=cross, needed=needed, seen=read_price(client))
 
 
 @contextmanager

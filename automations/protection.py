@@ -12,10 +12,10 @@ from django.db.models import Q
 from redis.exceptions import RedisError
 
 from accounts.crypto import SealBrokenError
-from accounts.gateway import client_for, opened, redis_client
+from accounts.gateway import client_for, redis_client
 from accounts.models import Account
 from accounts.times import written, zone_of
-from automations import answering, heartbeat, journal, unreadable
+from automations import answering, heartbeat, journal, unopened, unreadable
 from automations.models import Execution, JournalEntry, KnownPosition, MarginGuard, Notification
 from automations.models.kinds import typed
 from automations.reading import read_all, read_price
@@ -89,50 +89,9 @@ def _is_seen(account_id: int) -> bool:
 def look(now: datetime) -> None:
     """Tell what lasts, and what is over, that nobody tells on his own way."""
     _note_unsettled(now)
-    _note_sealed(now)
     _note_accepted_keys(now)
+    unopened.look(now)
     _look_again(now)
-
-
-def _note_sealed(now: datetime) -> None:
-    """Tell of accounts whose keys cannot be opened, and of those that can again.
-
-    Nobody can act for such an account, nor see whether anything runs there: to be known is not needed.
-    """
-    told = Notification.objects.filter(ends=True, entry__event=journal.KEY_SEALED)
-    of_told = set(told.values_list("account_id", flat=True))
-    watched = Q(automations__enabled=True, automations__shadow=False) & (
-        Q(automations__marginguard__isnull=False) | Q(automations__takeprofitstoploss__isnull=False)
-    )
-    for account in Account.objects.acting().filter(watched | Q(pk__in=of_told)).distinct():
-        fault = _why_sealed(account)
-        if (fault is not None) is not (account.pk in of_told):
-            _tell_sealed(account, fault, now)
-
-
-def _why_sealed(account: Account) -> str | None:
-    try:
-        opened(account)
-    except SealBrokenError as error:
-        return str(error)
-    except ExchangeError:  # its exchange is not known here: nothing is wrong with the key
-        return None
-    return None
-
-
-def _tell_sealed(account: Account, fault: str | None, now: datetime) -> None:
-    with transaction.atomic():
-        journal.lock_chain(account.pk)
-        told = Notification.objects.filter(
-            account=account, ends=True, entry__event=journal.KEY_SEALED
-        ).exists()
-        if told is (fault is not None):
-            return  # somebody else did
-        event = journal.KEY_OPENED if fault is None else journal.KEY_SEALED
-        message = fault or "its key can be opened, and automations act again"
-        journal.record_about(account, event, message=message, now=now)
-    extra = {"account": account.pk, "account_name": account.name, "why": message}
-    logger.log(logging.WARNING if fault is None else logging.ERROR, event, extra=extra)
 
 
 def _look_again(now: datetime) -> None:
@@ -180,7 +139,8 @@ def _note_unsettled(now: datetime) -> None:
 
 def _note_accepted_keys(now: datetime) -> None:
     """Tell that a suspended account acts again, where whoever had it verified did not."""
-    refused = Notification.objects.filter(ends=True, entry__event=journal.KEY_REFUSED)
+    over = (journal.KEY_REFUSED, journal.KEY_REVOKED)
+    refused = Notification.objects.filter(ends=True, entry__event__in=over)
     for account in Account.objects.acting().filter(notifications__in=refused).distinct():
         with transaction.atomic():
             journal.lock_chain(account.pk)

@@ -22,6 +22,7 @@ from automations import (
     reconciling,
     resting,
     stops_ahead,
+    unopened,
     unreadable,
 )
 from automations.executing import Cause
@@ -91,6 +92,9 @@ def _look(
     except KeyRefusedError as error:
         note_refusal(automation.account, str(error))
         raise TransientError(str(error)) from error  # nothing happened: look once more
+    except SealBrokenError as broken:
+        unopened.tell(automation.account, broken)
+        return _word(f"not opened: {broken}")
 
 
 def _find(automation_id: int, position_id: PositionId | None) -> Kind | None:

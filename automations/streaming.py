@@ -26,6 +26,7 @@ from automations import (
     planning,
     protection,
     tasks,
+    unopened,
 )
 from automations.known_positions import Reading
 from automations.leasing import Leases, Terms
@@ -271,6 +272,8 @@ def _all_watched(acting: dict[Account, list[Kind]]) -> Iterator[Watched]:
         except (ExchangeError, SealBrokenError) as error:
             extra = {"account": account.pk, "account_name": account.name, "error": str(error)}
             logger.error("account cannot be watched", extra=extra)
+            if isinstance(error, SealBrokenError):
+                unopened.tell(account, error)
 
 
 def _watched(account: Account, plans: tuple[Plan, ...]) -> Watched:

@@ -22,6 +22,10 @@ from exchange.errors import ExchangeError, KeyRefusedError
 logger = logging.getLogger(__name__)
 
 AGAIN_AFTER: Final = Account.ASKED_AGAIN
+LOOKED_AT_EVERY: Final = timedelta(days=1)
+"""Between two looks at what the key of an account that acts may do."""
+_APART: Final = timedelta(seconds=15)
+"""Between such looks at two accounts: each takes one of the few authentications a minute."""
 _ASKING: Final = timedelta(minutes=1)
 """So long asking may take; where whoever asks dies, another does afterwards."""
 _LOCK: Final = "asking about refused keys"
@@ -67,8 +71,10 @@ def ask_again(*, clock: Clock = timezone.now) -> int:
         while mine and time.monotonic() < ends_s and (account := _next_due(clock())) is not None:
             if account.verified_at is None:
                 _verify(account, clock)
-            else:
+            elif account.refusals:
                 _ask(account, clock)
+            else:
+                _look_at_permissions(account, clock)
             asked += 1
     return asked
 
@@ -77,7 +83,8 @@ def _next_due(now: datetime) -> Account | None:
     """Take the account that has waited longest, for as long as asking may last."""
     # One that was never tested, for whoever was to test it died, say, is tested as well.
     untested = Q(verified_at=None, recheck_at=None, created_at__lte=now - Account.TESTED_AGAIN)
-    due = Account.objects.filter(untested | Q(recheck_at__lte=now), is_active=True)
+    old = Q(verified_at__lte=now - LOOKED_AT_EVERY, recheck_at=None)
+    due = Account.objects.filter(untested | old | Q(recheck_at__lte=now), is_active=True)
     for account in due.order_by(F("recheck_at").asc(nulls_last=True))[:1]:
         until = now + _ASKING
         if account.asked().update(recheck_at=until):
@@ -111,6 +118,44 @@ def _refused_again(account: Account, why: str, now: datetime) -> None:
         journal.lock_chain(account.pk)
         if account.asked().exists():  # no person tested it meanwhile, or entered another
             suspend(account, f"{why}, {refusals} times in a row")
+
+
+def _look_at_permissions(account: Account, clock: Clock) -> None:
+    """Test the connection of an account that acts: its key may do more, or less, than before."""
+    now = clock()
+    wait = timedelta(seconds=admission(Network(account.network)).wait_s(authenticates=True))
+    if Account.objects.filter(verified_at__gt=now - _APART).exists():
+        wait = max(wait, _APART)
+    if wait:
+        account.asked().update(recheck_at=now + wait)
+        return
+    verdict = services.test(account)
+    if isinstance(verdict, services.Verified):
+        with transaction.atomic():
+            if account.asked().select_for_update().exists():
+                account.mark_verified(clock())
+        return
+    logger.warning("permissions not as they should be", extra=_fields(account) | {"why": verdict.fault})
+    _judge(account, verdict, clock())
+
+
+def _judge(account: Account, verdict: services.NotVerified, now: datetime) -> None:
+    """Follow from what was found out about the key of an account that acts."""
+    match verdict.ground:
+        case services.Ground.UNFIT:
+            with transaction.atomic():
+                journal.lock_chain(account.pk)
+                if account.asked().exists():
+                    suspend(account, verdict.fault)
+        case services.Ground.TOO_WIDE:
+            with transaction.atomic():
+                journal.lock_chain(account.pk)
+                if account.asked().update(recheck_at=now + LOOKED_AT_EVERY):
+                    journal.record_about(account, journal.KEY_TOO_WIDE, message=verdict.fault, now=now)
+        case services.Ground.REFUSED:
+            account.asked().update(refusals=1, recheck_at=now + AGAIN_AFTER[0])
+        case services.Ground.NONE:
+            account.asked().update(recheck_at=now + Account.VERIFIED_AGAIN)
 
 
 def _verify(account: Account, clock: Clock) -> None:

@@ -11,9 +11,11 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
+from accounts import inquiries, rotation
 from automations import (
     closings,
     delivering,
+    inquiring,
     known_positions,
     protection,
     reading_back,
@@ -175,9 +177,26 @@ def watch_protection() -> None:
 
 
 # A test of a connection makes several requests, each of which has its patience.
+@shared_task(ignore_result=True, soft_time_limit=60, time_limit=300)
+def answer_inquiry(inquiry_id: int) -> str:
+    """Find out what somebody wants to know of the exchange: a test of a connection, a preview."""
+    return inquiring.answer(inquiry_id)
+
+
+@shared_task(ignore_result=True)
+def seal_older_credentials() -> str:
+    """Seal to its place what a version sealed that knew none."""
+    return f"{rotation.seal_older()} sealed anew"
+
+
 @shared_task(ignore_result=True, expires=EXPIRES_S, soft_time_limit=60, time_limit=300)
 def ask_again() -> str:
-    """Ask the exchange about keys that it refused: in doubt, or of suspended accounts."""
+    """Ask the exchange about keys: in doubt, of suspended accounts, or not looked at for a day.
+
+    First come the inquiries whose messages were lost.
+    """
+    for inquiry_id in inquiries.overdue(timezone.now(), after=inquiring.OVERDUE_AFTER):
+        answer_inquiry.apply_async((inquiry_id,), expires=EXPIRES_S)
     return f"{suspending.ask_again()} asked"
 
 

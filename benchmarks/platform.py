@@ -114,7 +114,8 @@ def platform(*exchange: str, **variables: str) -> Iterator[Platform]:
             "HUBDEFISATS_DATA": str(folder),
             "DJANGO_SETTINGS_MODULE": "hubdefisats.settings",
             "SECRET_KEY": kept["SECRET_KEY"],
-            "CREDENTIAL_KEYS": kept["CREDENTIAL_KEYS"],
+            "SEAL_PUBLIC_KEYS": kept["SEAL_PUBLIC_KEYS"],
+            "SEAL_PRIVATE_KEYS": kept["SEAL_PRIVATE_KEYS"],
             "DATABASE_URL": parts.enter_context(embedded.postgres(folder / "postgres")),
             "REDIS_URL": parts.enter_context(
                 embedded.redis_server(folder / "redis", kept["REDIS_PASSWORD"])

@@ -18,12 +18,18 @@ from exchange.session import VERSION_PATH
 
 NEEDED: Final = frozenset({"account:read", "futures:isolated:read", "futures:isolated:write"})
 """Without these nothing can be protected (API notes, 2.8)."""
+ALLOWED: Final = NEEDED | {"futures:cross:read", "futures:cross:write"}
+"""All that automations use. A key that may do more, whatever that is, is not taken."""
 FORBIDDEN: Final = frozenset({"account:withdrawals:write"})
 """Whoever got hold of our copy of such a key could empty the account."""
 
 
 class UnfitKeyError(KeyRefusedError):
     """The key works, and may do too little or too much to be entrusted to us."""
+
+
+class TooWideKeyError(UnfitKeyError):
+    """The key may do all that is needed, and more than that, but not empty the account."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,12 +56,13 @@ def verify(
     Raises:
         KeyRefusedError: the exchange did not accept the key just now.
         UnfitKeyError: it may do too little, or too much; one sentence says which.
+        TooWideKeyError: it may do more than is needed.
         TransientError, RejectedError, OperatorNeededError: nothing was found out about the key.
     """
     account = rest.account()
     rest.running_trades()
     permissions = permissions_of(endpoints, credentials, server_clock=server_clock, timeouts=timeouts)
-    if NEEDED - permissions or FORBIDDEN & permissions:
+    if not NEEDED <= permissions <= ALLOWED:
         permissions = permissions_of(
             endpoints, credentials, server_clock=server_clock, timeouts=timeouts
         )
@@ -68,6 +75,11 @@ def verify(
         raise UnfitKeyError(
             f"This key lacks {', '.join(sorted(too_little))}:"
             " make one with these permissions and enter it here."
+        )
+    if more := permissions - ALLOWED:
+        raise TooWideKeyError(
+            f"This key may do more than automations need ({', '.join(sorted(more))}):"
+            f" make one with no more than {', '.join(sorted(ALLOWED))} and enter it here."
         )
     return Verified(account=account, permissions=permissions)
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
+
+from accounts import crypto
 
 BASE_DIR: Final = Path(__file__).resolve().parent.parent
 
@@ -47,9 +48,11 @@ def write(folder: Path, values: Mapping[str, str]) -> None:
 
 def new_secrets() -> dict[str, str]:
     """Return fresh secrets for a stack that nobody configured."""
+    public, private = crypto.new_pair()
     return {
         "SECRET_KEY": secrets.token_urlsafe(50),
-        "CREDENTIAL_KEYS": Fernet.generate_key().decode(),
+        "SEAL_PUBLIC_KEYS": public,
+        "SEAL_PRIVATE_KEYS": private,
         "ADMIN_PASSWORD": secrets.token_urlsafe(12),
         "FLOWER_PASSWORD": secrets.token_urlsafe(12),
         "REDIS_PASSWORD": secrets.token_urlsafe(32),

@@ -3,31 +3,29 @@
 import os
 from typing import Any
 
-from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 from kombu import Queue
 
 from exchange.config import Network
-from hubdefisats import addresses, local, logs, redisaddress
+from hubdefisats import addresses, local, logs, process, redisaddress, sealkeys
 from hubdefisats.env import Environment
+from hubdefisats.stack import secrets
 
 BASE_DIR = local.BASE_DIR
 DATA = local.data_folder()
 # The stack that runs in this folder says where its parts are; what a person sets comes first.
-env = Environment(local.read(DATA) | {name: value for name, value in os.environ.items() if value})
+PROCESS = process.current()
+env = Environment(
+    secrets.own(PROCESS, local.read(DATA) | {name: text for name, text in os.environ.items() if text})
+)
 
 DEBUG = env.flag("DEBUG", default=False)
 SECRET_KEY = env.text("SECRET_KEY")
-CREDENTIAL_KEYS = env.words("CREDENTIAL_KEYS")
-"""Seal the accounts' credentials: the newest first, which seals; all of them open."""
-try:
-    _ring = [Fernet(key) for key in CREDENTIAL_KEYS]
-except ValueError:
-    _ring = []
-if not _ring:
-    raise ImproperlyConfigured(
-        "CREDENTIAL_KEYS must be Fernet keys, newest first, with commas between."
-    )
+SEAL_PUBLIC_KEYS, SEAL_PRIVATE_KEYS, CREDENTIAL_KEYS = sealkeys.read(env, PROCESS)
+"""Seal the accounts' credentials, and open them: the newest first. Web has the first alone.
+
+The last opens what was sealed before there were pairs of keys.
+"""
 
 # Web
 # This machine itself may always ask, as its health checks do.

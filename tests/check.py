@@ -33,6 +33,7 @@ STEPS: Final = (
     Step("Import layers", (str(_BIN / "lint-imports"), "--no-logo", "--no-cache")),
     Step("Django's checks", (*_MANAGE, "check", "--fail-level", "WARNING"), _OFFLINE),
     Step("Missing migrations", (*_MANAGE, "makemigrations", "--check", "--dry-run"), _OFFLINE),
+    Step("Known vulnerabilities", (sys.executable, "-m", "tests.audit")),
     Step("Forget older coverage", (*_COVERAGE, "erase")),
     Step("Tests", (*_COVERAGE, "run", "-m", "pytest", "-n", "4")),
     Step("Gather coverage", (*_COVERAGE, "combine", "--quiet")),

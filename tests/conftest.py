@@ -54,7 +54,8 @@ def _start_services() -> None:
     made_up = local.new_secrets()
     os.environ["HUBDEFISATS_DATA"] = str(folder)
     os.environ["SECRET_KEY"] = made_up["SECRET_KEY"]
-    os.environ["CREDENTIAL_KEYS"] = made_up["CREDENTIAL_KEYS"]
+    for name in ("SEAL_PUBLIC_KEYS", "SEAL_PRIVATE_KEYS"):
+        os.environ[name] = made_up[name]
     # A busy machine lets Redis wait for its turn; tests of its absence need no patience.
     os.environ["REDIS_PATIENCE_MS"] = "5000"
     os.environ["STREAM_ROUND_MS"] = "100"

@@ -17,6 +17,7 @@ from django.db import connection
 
 from hubdefisats import embedded, local, surroundings
 from hubdefisats import folder as folders
+from hubdefisats.process import Process
 from hubdefisats.refusals import RefusalError
 from hubdefisats.stack import login, programs
 from hubdefisats.stack.options import Options
@@ -122,9 +123,13 @@ def _port(wanted: int, variable: str) -> int:
 
 
 def _kept_secrets(folder: Path) -> dict[str, str]:
-    """Return the secrets of this folder, made on its first start."""
+    """Return the secrets of this folder, made on its first start.
+
+    The key with which an older version sealed stays: rows that nobody sealed anew need it.
+    """
     kept = local.read(folder)
-    return {name: kept.get(name, fresh) for name, fresh in local.new_secrets().items()}
+    older = {name: kept[name] for name in ("CREDENTIAL_KEYS",) if name in kept}
+    return older | {name: kept.get(name, fresh) for name, fresh in local.new_secrets().items()}
 
 
 def _paper(
@@ -206,13 +211,15 @@ def _programs(folder: Path, ports: dict[str, int], secrets: dict[str, str]) -> l
                 "--timeout-graceful-shutdown",
                 "4",
             ),
-            variables=marks,
+            variables=marks | programs.known_as(Process.WEB),
         ),
         Program(
             name="flower",
             command=flower,
             # By a variable, since arguments are shown to the whole machine.
-            variables=marks | {"FLOWER_BASIC_AUTH": f"{login.USERNAME}:{secrets['FLOWER_PASSWORD']}"},
+            variables=marks
+            | programs.known_as(Process.FLOWER)
+            | {"FLOWER_BASIC_AUTH": f"{login.USERNAME}:{secrets['FLOWER_PASSWORD']}"},
         ),
         *(
             replace(program, variables={**marks, **program.variables})

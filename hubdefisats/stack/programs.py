@@ -5,13 +5,20 @@ import sys
 from typing import Final
 
 from hubdefisats.env import Environment
+from hubdefisats.process import Process
 from hubdefisats.stack.processes import Program
+from hubdefisats.stack.secrets import withheld
 
 CELERY: Final = (sys.executable, "-m", "celery", "--quiet", "-A", "hubdefisats")
 _ALONE: Final = ("--without-gossip", "--without-mingle")
 """Workers need not hear of each other."""
 _LONG_LIVED: Final = {"DATABASE_MAX_AGE_S": "600", "DATABASE_STATEMENT_S": "20"}
 """For those whose threads stay: they keep their database connections, and no statement keeps them."""
+
+
+def known_as(process: Process) -> dict[str, str]:
+    """Return the variables that tell a program what it is, and take others' secrets from it."""
+    return dict.fromkeys(withheld(process), "") | {"PROCESS": process.value}
 
 
 def urgent() -> tuple[Program, ...]:
@@ -36,7 +43,7 @@ def _urgent(name: str, threads: int) -> Program:
             *CELERY, "worker", "--hostname", f"{name}@%h", "--queues", "urgent",
             "--prefetch-multiplier", "0", *_ALONE,
         ),
-        variables=_LONG_LIVED | {"WORKER_CONCURRENCY": str(threads)},
+        variables=_LONG_LIVED | known_as(Process.URGENT) | {"WORKER_CONCURRENCY": str(threads)},
     )  # fmt: skip
 
 
@@ -48,9 +55,15 @@ WORKER: Final = Program(
         *CELERY, "worker", "--hostname", "worker@%h",
         "--queues", "automation-execute,maintenance,notifications", *_ALONE,
     ),
-    variables=_LONG_LIVED,
+    variables=_LONG_LIVED | known_as(Process.WORKER),
 )  # fmt: skip
-BEAT: Final = Program(name="beat", command=(*CELERY, "beat", "--pidfile="), variables=_LONG_LIVED)
+BEAT: Final = Program(
+    name="beat",
+    command=(*CELERY, "beat", "--pidfile="),
+    variables=_LONG_LIVED | known_as(Process.BEAT),
+)
 STREAM: Final = Program(
-    name="stream", command=(sys.executable, "manage.py", "stream"), variables=_LONG_LIVED
+    name="stream",
+    command=(sys.executable, "manage.py", "stream"),
+    variables=_LONG_LIVED | known_as(Process.STREAM),
 )

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,13 +15,19 @@ from django.db.models import Model
 from django.test import Client as Browser
 from django.test import TestCase
 from django.urls import reverse
+from django.utils import timezone
+from pytest_django.fixtures import Settings
 
-from accounts.models import Account
-from automations import journal
+from accounts import inquiries
+from accounts.crypto import SealBrokenError
+from accounts.gateway import redis_client
+from accounts.models import Account, Inquiry
+from automations import journal, tasks
 from automations.models import MarginGuard
 from exchange.auth import Credentials
 from exchange.simulator.running import Simulator
 from tests.accounts.conftest import CREDENTIALS, NOW, other_key, saved, unsaved
+from tests.automations.queues import carry_out, waiting
 from tests.waiting import wait_until
 
 ADD = "admin:accounts_account_add"
@@ -91,8 +98,65 @@ def test_a_new_account_is_sealed_and_its_connection_tested_at_once(
 
     account = Account.objects.get()
     assert account.credentials() == paper.accounts[0].credentials
+    assert "mine (paper): its connection is being tested." in said(answer)
+    assert account.verified_at is None
+    page = browser.get(reverse(LIST))
+    assert "being tested since" in text(page)
+    assert page["Refresh"] == "2"
+
+    carry_out("maintenance")
+
+    account.refresh_from_db()
     assert account.may_act
-    assert "mine (paper): connected, balance 10,000,000 sats." in said(answer)
+    for page in (browser.get(reverse(LIST)), browser.get(change(account))):
+        assert "connected, balance 10,000,000 sats (" in text(page)
+        assert "Refresh" not in page
+
+
+def test_a_process_that_cannot_open_credentials_takes_and_seals_them(
+    browser: Browser, typed: dict[str, Any], paper: Simulator, settings: Settings
+) -> None:
+    private, settings.SEAL_PRIVATE_KEYS = settings.SEAL_PRIVATE_KEYS, []
+    browser.post(reverse(ADD), typed)
+
+    account = Account.objects.get()
+    with pytest.raises(SealBrokenError):
+        account.credentials()
+    (message,) = waiting("maintenance")
+    assert message.arguments == [account.inquiries.get().pk]
+    assert not any(typed[name] in message.raw for name in ("key", "secret", "passphrase"))
+    settings.SEAL_PRIVATE_KEYS = private
+    assert account.credentials() == paper.accounts[0].credentials
+
+
+def test_a_test_that_nobody_answers_says_so(browser: Browser, typed: dict[str, Any]) -> None:
+    browser.post(reverse(ADD), typed)
+    inquiry = Account.objects.get().inquiries.get()
+    assert inquiries.overdue(timezone.now(), after=timedelta(0)) == [inquiry.pk]
+
+    Inquiry.objects.update(asked_at=timezone.now() - Inquiry.ANSWERED_WITHIN)
+
+    page = browser.get(reverse(LIST))
+    assert "no worker answered the test of" in text(page)
+    assert "Refresh" not in page
+    carry_out("maintenance")
+    assert not Account.objects.get().may_act, "whoever asked has gone"
+
+
+@pytest.mark.usefixtures("paper")
+def test_a_test_whose_message_was_lost_is_made_all_the_same(
+    browser: Browser, typed: dict[str, Any]
+) -> None:
+    browser.post(reverse(ADD), typed)
+    redis_client().delete("maintenance")
+    tasks.ask_again()
+    assert not waiting("maintenance"), "its message may still be on its way"
+    Inquiry.objects.update(asked_at=timezone.now() - timedelta(seconds=4))
+
+    tasks.ask_again()
+    carry_out("maintenance")
+
+    assert Account.objects.get().may_act
 
 
 def test_a_wrong_key_is_kept_and_what_is_wrong_is_shown(
@@ -100,10 +164,12 @@ def test_a_wrong_key_is_kept_and_what_is_wrong_is_shown(
 ) -> None:
     answer = browser.post(reverse(ADD), typed | {"secret": "wrong"})
 
+    carry_out("maintenance")
     account = Account.objects.get()
     assert account.verified_at is None
     assert "LN Markets refused the key (401" in account.fault
-    assert "mine (paper): LN Markets refused the key (401" in " ".join(said(answer))
+    assert answer.status_code == 302
+    assert "LN Markets refused the key (401" in account.inquiries.get().fault
 
 
 @pytest.mark.parametrize(
@@ -211,6 +277,7 @@ def test_a_key_may_be_entered_again_for_its_own_account(
     account = saved(owner, paper.accounts[0].credentials)
 
     browser.post(change(account), typed)
+    carry_out("maintenance")
 
     account.refresh_from_db()
     assert account.may_act
@@ -241,7 +308,7 @@ def test_empty_fields_keep_what_is_stored(
 
     account.refresh_from_db()
     assert (account.name, account.credentials_sealed, account.verified_at) == ("renamed", before, NOW)
-    assert not any("connected" in message for message in said(answer)), "nothing new to test"
+    assert not any("tested" in message for message in said(answer)), "nothing new to test"
 
 
 def test_a_new_key_is_tested_before_anything_acts_for_it(
@@ -251,6 +318,7 @@ def test_a_new_key_is_tested_before_anything_acts_for_it(
     account.mark_verified(NOW)
 
     browser.post(change(account), typed | {"passphrase": "wrong"})
+    carry_out("maintenance")
 
     account.refresh_from_db()
     assert account.credentials().key == typed["key"]
@@ -258,19 +326,26 @@ def test_a_new_key_is_tested_before_anything_acts_for_it(
     assert "refused the key" in account.fault
 
 
-def test_a_new_network_says_nothing_about_the_old_key(
-    browser: Browser, typed: dict[str, Any], owner: User, paper: Simulator
+@pytest.mark.parametrize("field", ["network", "owner"])
+def test_another_network_or_owner_means_entering_the_key_anew(
+    browser: Browser, typed: dict[str, Any], owner: User, paper: Simulator, field: str
 ) -> None:
     account = saved(owner, paper.accounts[0].credentials)
     account.mark_verified(NOW)
+    other = {"network": "signet", "owner": User.objects.create_user("another").pk}[field]
+    kept = {"key": "", "secret": "", "passphrase": ""}
 
-    answer = browser.post(
-        change(account), typed | {"network": "signet", "key": "", "secret": "", "passphrase": ""}
-    )
+    page = browser.post(change(account), typed | {field: other} | kept)
 
+    assert errors(page) == {
+        field: [f"Another {field} means entering key, secret and passphrase anew: enter all three."]
+    }
     account.refresh_from_db()
-    assert account.verified_at is None
-    assert any("knows no signet exchange" in message for message in said(answer))
+    assert account.may_act
+    assert account.credentials() == paper.accounts[0].credentials
+    assert browser.post(change(account), typed | {field: other}).status_code == 302
+    account.refresh_from_db()
+    assert account.credentials() == paper.accounts[0].credentials, "sealed to where it is now"
 
 
 def test_a_form_that_is_refused_changes_nothing(
@@ -297,19 +372,22 @@ def test_the_connections_of_several_accounts_are_tested_one_by_one(
     broken = saved(owner, paper.accounts[1].credentials, name="sealed")
     Account.objects.filter(pk=broken.pk).update(credentials_sealed="broken")
 
-    answer = browser.post(
+    browser.post(
         reverse(LIST),
         {
             "action": "test_connection",
             "_selected_action": list(Account.objects.values_list("pk", flat=True)),
         },
     )
+    carry_out("maintenance")
 
-    told = {message.split(": ")[0]: message.split(": ", 1)[1] for message in said(answer)}
-    assert told["good (paper)"] == "connected, balance 10,000,000 sats."
-    assert told["wrong (paper)"].startswith("LN Markets refused the key (401")
-    assert told["elsewhere (signet)"].startswith("This installation knows no signet exchange")
-    assert told["sealed (paper)"].startswith("The stored key cannot be opened")
+    told = {each.account.name: each for each in Inquiry.objects.select_related("account")}
+    assert told["good"].answer == {"balance": 10_000_000}
+    assert told["wrong"].fault.startswith("LN Markets refused the key (401")
+    assert told["elsewhere"].fault.startswith("This installation knows no signet exchange")
+    assert told["sealed"].fault.startswith("The stored key cannot be opened")
+    page = text(browser.get(reverse(LIST)))
+    assert all(each.fault in page for each in told.values())
     assert [account.name for account in Account.objects.all().acting()] == ["good"]
 
 

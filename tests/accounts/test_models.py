@@ -1,19 +1,24 @@
 """What an account promises: one key each, sealed, and verified before anything acts for it."""
 
+import uuid
 from typing import Any
 
 import pytest
-from cryptography.fernet import Fernet
 from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.core import serializers
 from django.db import IntegrityError
 from pytest_django.fixtures import Settings
 
+from accounts import crypto
 from accounts.crypto import SealBrokenError
-from accounts.models import Account
+from accounts.gateway import client_for
+from accounts.models import Account, Installation
 from exchange.auth import Credentials
+from exchange.config import Network
+from exchange.simulator.running import Simulator
 from tests.accounts.conftest import CREDENTIALS, NOW, other_key, saved
+from tests.exchange.places import endpoints_of
 
 
 def test_credentials_come_back_from_the_database(owner: User) -> None:
@@ -51,16 +56,83 @@ def test_new_credentials_must_be_verified_again(owner: User) -> None:
     assert mine.fault == ""
 
 
-def test_a_rotated_ring_still_opens_and_a_lost_key_does_not(owner: User, settings: Settings) -> None:
+def test_a_rotated_key_still_opens_and_a_lost_one_does_not(owner: User, settings: Settings) -> None:
     mine = saved(owner)
-    new = Fernet.generate_key().decode()
+    public, private = crypto.new_pair()
 
-    settings.CREDENTIAL_KEYS = [new, *django_settings.CREDENTIAL_KEYS]
+    settings.SEAL_PUBLIC_KEYS = [public, *django_settings.SEAL_PUBLIC_KEYS]
+    settings.SEAL_PRIVATE_KEYS = [private, *django_settings.SEAL_PRIVATE_KEYS]
     assert mine.credentials() == CREDENTIALS
 
-    settings.CREDENTIAL_KEYS = [new]
+    settings.SEAL_PRIVATE_KEYS = [private]
     with pytest.raises(SealBrokenError):
         mine.credentials()
+
+
+@pytest.mark.usefixtures("paper")
+def test_sealed_credentials_open_in_no_other_row(owner: User) -> None:
+    mine = saved(owner)
+    other = saved(User.objects.create_user("another"), other_key(), name="other")
+
+    Account.objects.filter(pk=other.pk).update(credentials_sealed=mine.credentials_sealed)
+
+    other.refresh_from_db()
+    with pytest.raises(SealBrokenError, match="for another account, owner, network or installation"):
+        other.credentials()
+    with pytest.raises(SealBrokenError):
+        client_for(other)
+
+
+@pytest.mark.parametrize("moved", ["owner", "network", "installation"])
+def test_sealed_credentials_open_for_no_other_owner_network_or_installation(
+    owner: User, paper: Simulator, settings: Settings, moved: str
+) -> None:
+    settings.LN_MARKETS_ENDPOINTS |= {Network.SIGNET: endpoints_of(paper)}
+    mine = saved(owner, paper.accounts[0].credentials)
+    assert client_for(mine).account().balance == paper.balance()
+
+    match moved:
+        case "owner":
+            Account.objects.update(owner=User.objects.create_user("another"))
+        case "network":
+            Account.objects.update(network="signet")
+        case _:
+            Installation.objects.update(identity=uuid.uuid4())
+
+    mine.refresh_from_db()
+    with pytest.raises(SealBrokenError):
+        mine.credentials()
+    if moved != "installation":  # of a running process nobody changes that
+        with pytest.raises(SealBrokenError):
+            client_for(mine)
+
+
+def test_an_account_goes_on_acting_when_it_is_sealed_anew(owner: User, settings: Settings) -> None:
+    mine = saved(owner)
+    mine.mark_verified(NOW)
+    public, private = crypto.new_pair()
+    settings.SEAL_PUBLIC_KEYS = [public, *django_settings.SEAL_PUBLIC_KEYS]
+    with pytest.raises(SealBrokenError):
+        mine.seal_anew()  # nobody here could open it again
+
+    settings.SEAL_PRIVATE_KEYS = [private, *django_settings.SEAL_PRIVATE_KEYS]
+    assert mine.seal_anew()
+
+    settings.SEAL_PRIVATE_KEYS = [private]
+    stored = Account.objects.get()
+    assert stored.may_act
+    assert stored.credentials() == CREDENTIALS
+
+
+def test_credentials_entered_meanwhile_are_not_overwritten_by_sealing_anew(owner: User) -> None:
+    read_before = saved(owner)
+    entered = Account.objects.get()
+    entered.set_credentials(other_key())
+    entered.save()
+
+    assert not read_before.seal_anew()
+
+    assert Account.objects.get().credentials() == other_key()
 
 
 def test_only_an_active_and_verified_account_may_act(owner: User) -> None:

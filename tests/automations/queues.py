@@ -5,6 +5,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from celery import current_app
+
 from accounts.gateway import redis_client
 
 
@@ -21,6 +23,14 @@ class Message:
 def waiting(queue: str) -> list[Message]:
     """Return the messages of a queue, the oldest first."""
     return [_message(raw) for raw in reversed(redis_client().lrange(queue, 0, -1))]
+
+
+def carry_out(queue: str) -> None:
+    """Take the messages of a queue and do what they ask for, as a worker would."""
+    messages = waiting(queue)
+    redis_client().delete(queue)
+    for message in messages:
+        current_app.tasks[message.task](*message.arguments)
 
 
 def _message(raw: bytes | str) -> Message:

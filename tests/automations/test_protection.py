@@ -278,37 +278,3 @@ def test_a_stream_process_that_does_not_see_the_account_is_none_to_leave_it_to(
     tasks.sweep_margin_guards()
 
     assert events() == ["unprotected"]
-
-
-@pytest.mark.usefixtures("chain", "guard")
-def test_14_an_account_whose_key_cannot_be_opened_is_told_to_be_unprotected_and_when_it_is_again(
-    account: Account, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Nobody knows whether anything runs there: no position of it need be known."""
-    sealed = account.credentials_sealed
-    Account.objects.update(credentials_sealed=f"{sealed[:-9]}broken==")
-
-    for _ in range(2):
-        tasks.watch_protection()
-
-    assert told() == ["NOT protected, for its key cannot be opened"]
-    assert "no credential key opens these credentials" in Notification.objects.get().text
-    assert sealed[:20] not in caplog.text
-    Account.objects.update(credentials_sealed=sealed)
-    for _ in range(2):
-        tasks.watch_protection()
-
-    assert told()[1:] == ["protection is back"]
-    assert events() == ["key_sealed", "key_opened"]
-
-
-@pytest.mark.usefixtures("chain")
-def test_14_an_account_that_nothing_protects_is_told_nothing_of_that(
-    account: Account, guard: MarginGuard
-) -> None:
-    MarginGuard.objects.filter(pk=guard.pk).update(shadow=True)
-    Account.objects.update(credentials_sealed=f"{account.credentials_sealed[:-9]}broken==")
-
-    tasks.watch_protection()
-
-    assert events() == []

@@ -249,6 +249,7 @@ def test_accounts_that_cannot_be_watched_disturb_no_other(
     assert set(left_out) == {"broken", "unknown", "twisted"}
     assert left_out["broken"] == "no credential key opens these credentials"
     assert "knows no signet exchange" in left_out["unknown"]
+    assert events(broken) == ["key_unopened"]
     assert "the threshold must be" in left_out["twisted"]
 
 

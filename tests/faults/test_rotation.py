@@ -1,11 +1,13 @@
 """The key that seals credentials is replaced while accounts are acted for."""
 
 from decimal import Decimal
+from io import StringIO
 
 import pytest
-from cryptography.fernet import Fernet
+from django.core.management import call_command
 from pytest_django.fixtures import Settings
 
+from accounts import crypto
 from accounts.models import Account
 from automations.models import MarginGuard
 from exchange.position import Position
@@ -20,16 +22,18 @@ __all__ = ["account", "chain", "client", "guard", "long", "paper", "venue"]
 def test_a_key_rotated_while_accounts_are_acted_for_stops_nobody(
     settings: Settings, venue: Simulator, account: Account, guard: MarginGuard, long: Position
 ) -> None:
-    old, new = settings.CREDENTIAL_KEYS, Fernet.generate_key().decode()
+    public, private = crypto.new_pair()
+    old, old_public = settings.SEAL_PRIVATE_KEYS, settings.SEAL_PUBLIC_KEYS
     sealed = account.credentials_sealed
     MarginGuard.objects.update(budget_per_day_sats=None)
     guard.steps.update(threshold_percent=Decimal(20))
-    for step, keys in enumerate([old, [new, *old], [new]]):
-        settings.CREDENTIAL_KEYS = keys
+    for step, keys in enumerate([old, [private, *old], [private]]):
+        settings.SEAL_PRIVATE_KEYS = keys
         if step == 1:  # sealed anew, in the midst of it
-            account.set_credentials(account.credentials())
+            settings.SEAL_PUBLIC_KEYS = [public, *old_public]
+            call_command("rotate_keys", stdout=StringIO())
+            account.refresh_from_db()
             assert account.credentials_sealed != sealed
-            Account.objects.update(credentials_sealed=account.credentials_sealed)
         move(venue, 96_000 - 1_000 * step)
         if step < 2:
             assert look(guard, long) == "confirmed"

@@ -8,6 +8,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from hubdefisats import local
+from hubdefisats.stack.assembly import _kept_secrets
 
 
 def test_what_was_written_is_read_by_its_owner_alone(folder: Path) -> None:
@@ -45,3 +46,14 @@ def test_secrets_are_made_anew_each_time() -> None:
 
     assert one.keys() == another.keys()
     assert not set(one.values()) & set(another.values())
+
+
+def test_an_older_stack_keeps_the_key_that_opens_what_it_sealed(folder: Path) -> None:
+    local.write(folder, {"SECRET_KEY": "kept", "CREDENTIAL_KEYS": "from before"})
+
+    secrets = _kept_secrets(folder)
+
+    assert secrets["SECRET_KEY"] == "kept"
+    assert secrets["CREDENTIAL_KEYS"] == "from before"
+    assert secrets["SEAL_PUBLIC_KEYS"]
+    assert secrets["SEAL_PRIVATE_KEYS"]

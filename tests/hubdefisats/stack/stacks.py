@@ -14,7 +14,7 @@ import psutil
 from hubdefisats import folder as folders
 from tests.waiting import wait_until
 
-_OF_THE_TESTS = {"DATABASE_URL", "REDIS_URL", "SECRET_KEY", "CREDENTIAL_KEYS"}
+_OF_THE_TESTS = {"DATABASE_URL", "REDIS_URL", "SECRET_KEY", "SEAL_PUBLIC_KEYS", "SEAL_PRIVATE_KEYS"}
 STARTS_WITHIN_S = 40.0
 
 

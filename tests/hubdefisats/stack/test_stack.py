@@ -24,6 +24,7 @@ def test_a_stack_serves_heals_survives_its_own_death_and_leaves_nothing(folder: 
     with stacks.running(folder) as first:
         _opens_with_what_it_printed(first)
         _shows_no_secret_to_the_machine(first)
+        _gives_what_opens_credentials_to_those_who_act(first)
         _is_reached_by_commands_typed_beside_it(first)
         _refuses_a_second_one(first)
         _starts_the_killed_web_again(first)
@@ -66,6 +67,17 @@ def _shows_no_secret_to_the_machine(stack: RunningStack) -> None:
     command_lines = " ".join(word for each in stack.processes() for word in each.cmdline())
     assert "uvicorn" in command_lines
     assert not [name for name, value in stack.kept().items() if value in command_lines]
+
+
+def _gives_what_opens_credentials_to_those_who_act(stack: RunningStack) -> None:
+    def has_it(words: str) -> bool:
+        return bool(
+            stack.part(words).environ().get("SEAL_PRIVATE_KEYS", stack.kept()["SEAL_PRIVATE_KEYS"])
+        )
+
+    acting, others = ("manage.py stream", "urgent-1@", "worker@"), ("uvicorn", " beat ", " flower ")
+    assert [has_it(each) for each in acting] == [True] * 3
+    assert [has_it(each) for each in others] == [False] * 3
 
 
 def _is_reached_by_commands_typed_beside_it(stack: RunningStack) -> None:
