@@ -112,6 +112,8 @@ def take_back(entry: AutoEntry, order_id: PositionId, cause: Cause, client: Clie
     standing = reconciling.standing_of(placed, client)
     facts = Facts(seen=read_price(client), cause=cause)
     if standing is not Standing.RESTS:
+        if reconciling.standing_of(placed, client) is not standing:
+            return "where its order stands cannot be told yet"
         return _write_off(entry, placed, standing, facts)
     assert entry.expires_at is not None, "or it would not be over"
     why = f"expired at {written(entry.expires_at, zone_of(entry.account.owner_id))} while it rested"

@@ -1,6 +1,6 @@
 """Did a write happen whose answer never came? What the exchange shows now is the proof. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 from exchange.errors import OperatorNeededError
@@ -17,6 +17,18 @@ class Verdict(StrEnum):
     """Likewise, and the exchange shows everything as it was before."""
     CANNOT_BE_TOLD = "cannot be told"
     """Somebody else changed the position meanwhile."""
+
+
+def twice(judge: Callable[[], Verdict], *, proven: bool) -> Verdict:
+    """Judge once more by a later reading what lasts: one list that lacks a row proves nothing.
+
+    `proven` says that what happened is shown by something that is there, and not by what is missing.
+    Where the two differ it is still open.
+    """
+    first = judge()
+    if first in {Verdict.OPEN, Verdict.NOT_SEEN} or (first is Verdict.HAPPENED and proven):
+        return first
+    return first if judge() is first else Verdict.OPEN
 
 
 def of_presence(*, found: bool, may_arrive: bool, untouched: bool = True) -> Verdict:

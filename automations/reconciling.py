@@ -69,7 +69,8 @@ def settle(execution: Execution, client: Client, now: datetime) -> Verdict:
     # Whoever was to settle it died before it could write down even the intent.
     untold = execution.state != Execution.State.UNKNOWN
     meant = intended(automation, execution)
-    verdict = _judge(execution, client, may_arrive=may_arrive)
+    proven = execution.does != _DOES.CLOSE_POSITION or execution.regime != Regime.CROSS
+    verdict = proof.twice(lambda: _judge(execution, client, may_arrive=may_arrive), proven=proven)
     state = _STATE_BY.get(verdict)
     if state is None:
         return verdict

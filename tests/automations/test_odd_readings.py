@@ -8,11 +8,12 @@ from django.utils import timezone
 
 from accounts.gateway import live_view, redis_client
 from accounts.models import Account
-from automations import closings, known_positions, protection, services
+from automations import closings, known_positions, protection, reconciling, services
 from automations.crossing import Crossing
 from automations.known_positions import Reading
 from automations.models import (
     AutoEntry,
+    Execution,
     ExitDisarmed,
     GuardStep,
     JournalEntry,
@@ -31,7 +32,19 @@ from exchange.formulas import Side
 from exchange.money import Usd
 from exchange.position import CROSS, Position, Regime
 from exchange.simulator.running import Simulator
-from tests.automations.acting import enter, events, look, move, open_cross, rest_until_ready
+from tests.automations.acting import (
+    ISOLATED,
+    SWEEP,
+    effects,
+    enter,
+    events,
+    long_ago,
+    look,
+    move,
+    open_cross,
+    rest_until_ready,
+    states,
+)
 from tests.automations.streams import streaming, wait_for
 from tests.automations.test_entries import entry
 from tests.automations.test_exits import exits
@@ -285,3 +298,32 @@ def test_an_entry_is_missed_only_where_two_prices_of_the_exchange_say_so(
 
     assert AutoEntry.objects.get().enabled
     assert not JournalEntry.objects.exists()
+
+
+def test_an_opening_that_one_list_lacks_is_not_sent_again(venue: Simulator, account: Account) -> None:
+    mine = entry(account)
+    move(venue, 95_000)
+    venue.fault("lost_answer", path=ISOLATED)
+    assert enter(mine)["status"] == "unknown"
+    long_ago()
+    empty_once(venue)
+
+    assert reconciling.settle_all() == []
+    reconciling.settle_all()
+
+    assert states() == ["confirmed"]
+    assert effects(venue, ISOLATED) == 1
+
+
+def test_an_order_that_one_list_lacks_is_not_written_off(venue: Simulator, account: Account) -> None:
+    mine = entry(account, trigger_type="limit", expires_at=timezone.now() + timedelta(minutes=1))
+    assert enter(mine)["status"] == "placed"
+    AutoEntry.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    (due,) = services.due(AutoEntry)
+    venue.fault("empty", path="/v3/futures/isolated/trades/open", next=1)
+
+    services.act(mine.pk, due.position_id, SWEEP)
+    assert Execution.objects.filter(rests=True).count() == 1
+    services.act(mine.pk, due.position_id, SWEEP)
+
+    assert effects(venue, f"{ISOLATED}/cancel") == 1
