@@ -144,7 +144,7 @@ FAULTS: Final[dict[str, tuple[str, ...]]] = {
         f"{_F}/test_recovery.py::test_protection_is_back_after_each_fault",
     ),
     "the encryption key is rotated": (
-        "tests/accounts/test_crypto.py::test_the_first_key_seals_and_every_key_opens",
+        "tests/accounts/test_crypto.py::test_the_first_public_key_seals_and_every_private_key_opens",
         f"{_F}/test_rotation.py::test_a_key_rotated_while_accounts_are_acted_for_stops_nobody",
     ),
     "a size that caps an order cannot be read": (
