@@ -28,6 +28,8 @@ def enter(entry: AutoEntry, cause: Cause, client: Client) -> dict[str, Any]:
     """
     over = ending.end([entry])
     if over:
+        if over[entry.pk] == ending.RESTING:
+            _tell_rest(entry)
         return {"status": over[entry.pk]}
     facts, decision = _decided(entry, cause, client)
     if isinstance(decision, Missed):
@@ -39,6 +41,18 @@ def enter(entry: AutoEntry, cause: Cause, client: Client) -> dict[str, Any]:
         executing.hold(entry, held, facts, position_id="")
         return {"status": held.reason}
     return _opened(entry, executing.carry_out(entry, [decision], facts, client))
+
+
+def _tell_rest(entry: AutoEntry) -> None:
+    with transaction.atomic():
+        journal.record_held(
+            entry,
+            reason=ending.RESTING,
+            message="the exchange refused it just now: it waits before it is tried again",
+            data={},
+            now=timezone.now(),
+            position_id="",
+        )
 
 
 def _decided(entry: AutoEntry, cause: Cause, client: Client) -> tuple[Facts, OpenPosition | Hold]:

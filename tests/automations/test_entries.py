@@ -302,6 +302,8 @@ def test_three_quick_refusals_disarm_nothing_and_it_opens_once_they_have_passed(
     assert words == ["rejected", "cooldown", "cooldown", "completed"]
     assert AutoEntry.objects.get().enabled is False, "it opened as often as it may"
     assert "auto_entry_disarmed" not in events()
+    held = JournalEntry.objects.filter(event="auto_entry_held", data__reason="cooldown")
+    assert held.count() == 1, "why it did nothing is told, once"
 
 
 def back(mine: AutoEntry, seconds: int) -> str:
