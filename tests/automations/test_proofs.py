@@ -369,19 +369,24 @@ def test_what_follows_a_proof_is_decided_on_positions_read_after_it(
     assert following.positions_at >= proved.settled_at
 
 
-def test_one_top_up_at_the_exchange_proves_one_of_two_without_an_answer(
-    venue: Simulator, guard: MarginGuard, long: Position, client: Client
-) -> None:
+def two_without_an_answer(venue: Simulator, guard: MarginGuard, long: Position) -> None:
+    """Have one top-up that never came, a second one that did, and an answer to neither."""
     move(venue, 95_000)
     venue.fault(**NEVER, path=ADD_MARGIN)
     assert look(guard, long) == "unknown"
     a_moment_ago()
     move(venue, 94_900)  # worse, so that it adds again, for the first one shows no effect
-    venue.fault(**LOST, path=ADD_MARGIN, next=1)
+    venue.fault(**LOST, path=ADD_MARGIN)
     look(guard, long)
     unanswered()
     assert effects(venue) == 1
-    assert len(Execution.objects.all()) == 2
+    assert Execution.objects.count() == 2
+
+
+def test_one_top_up_at_the_exchange_proves_one_of_two_without_an_answer(
+    venue: Simulator, guard: MarginGuard, long: Position, client: Client
+) -> None:
+    two_without_an_answer(venue, guard, long)
 
     for each in Execution.objects.order_by("id"):  # as a worker does that comes upon them
         reconciling.is_settled(each, client)
@@ -395,14 +400,7 @@ def test_one_top_up_at_the_exchange_proves_one_of_two_without_an_answer(
 def test_a_top_up_that_came_late_proves_itself_beside_a_later_one(
     venue: Simulator, guard: MarginGuard, long: Position, client: Client
 ) -> None:
-    move(venue, 95_000)
-    venue.fault(**NEVER, path=ADD_MARGIN)
-    assert look(guard, long) == "unknown"
-    a_moment_ago()
-    move(venue, 94_900)
-    venue.fault(**LOST, path=ADD_MARGIN, next=1)
-    look(guard, long)
-    unanswered()
+    two_without_an_answer(venue, guard, long)
     client.add_margin(long.id, Sats(20_000))  # the first one, on its way for so long
 
     reconciling.settle_all()
